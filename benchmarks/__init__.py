@@ -1,0 +1,1 @@
+"""Measurements of the server beside what people would write instead: `python -m benchmarks --help`."""

@@ -1,0 +1,72 @@
+"""The Redis of a benchmark: a server of its own, and a publisher that writes a burst at once."""
+
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.processes import Process, ProcessFailed
+
+START_SECONDS = 10.0
+REPLY_SECONDS = 60.0
+
+
+@contextmanager
+def redis_server(directory: Path, processor: int) -> Iterator[int]:
+    """Runs redis-server on a free port of the loopback interface and yields the port."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise ProcessFailed("redis-server is not installed")
+    port = _free_port()
+    argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with Process("redis-server", argv, processor=processor, directory=directory) as process:
+        _wait_for_port(port, process)
+        yield port
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_port(port: int, process: Process) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            time.sleep(0.02)
+    raise process.failed("does not listen")
+
+
+class Publisher:
+    """A plain connection to Redis: all PUBLISH commands of a burst leave in one write."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=REPLY_SECONDS)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def publish(self, messages: Sequence[tuple[str, str]]) -> None:
+        """Publishes (channel, payload) pairs in order; raises unless each reached exactly one subscriber."""
+        self._socket.sendall(b"".join(_command("PUBLISH", *message) for message in messages))
+        replies = b""
+        while replies.count(b"\r\n") < len(messages):
+            fresh = self._socket.recv(65536)
+            if not fresh:
+                raise ProcessFailed("redis-server closed the publisher's connection")
+            replies += fresh
+        if replies != b":1\r\n" * len(messages):
+            raise ProcessFailed(f"not every event reached one subscriber, Redis answers {replies[:40]!r}")
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _command(*words: str) -> bytes:
+    parts = [f"*{len(words)}\r\n".encode()]
+    for word in map(str.encode, words):
+        parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
+    return b"".join(parts)

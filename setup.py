@@ -1,0 +1,60 @@
+"""The distribution: dependencies, entry points and the two folders that install inside the package."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+
+setup(
+    name="tornado_bridge",
+    version="0.1.0",
+    description="Relays internal Redis events to WebSocket clients as redacted envelopes.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=["tornado_bridge", "tornado_bridge.plugins", "tornado_bridge.schemas"],
+    package_dir={"tornado_bridge.plugins": "plugins", "tornado_bridge.schemas": "schemas"},
+    package_data={"tornado_bridge": ["py.typed"], "tornado_bridge.schemas": ["*.json"]},
+    install_requires=[
+        "click>=8.2",
+        "fakeredis>=2.40",
+        "hiredis>=3.3",
+        "jsonschema>=4.23",
+        "jsonschema-rs>=0.46",
+        "msgspec>=0.20",
+        "pluggy>=1.6",
+        "prometheus-client>=0.22",
+        "pydantic>=2.12",
+        "redis>=8.0.1",
+        "structlog>=25.1",
+        "tomli-w>=1.1",
+        "tornado>=6.6",
+    ],
+    extras_require={
+        "test": [
+            "coverage>=7.10",
+            "hypothesis>=6.130",
+            "pytest>=9,<10",
+            "pytest-tornado>=0.8.1",
+            "setuptools<82",
+            "websockets>=15",
+        ],
+    },
+    entry_points={
+        "console_scripts": ["tornado-bridge = tornado_bridge.cli:main"],
+        "tornado_bridge": [
+            "candle = tornado_bridge.plugins.candle",
+            "signals = tornado_bridge.plugins.signals",
+        ],
+    },
+    classifiers=[
+        "Framework :: AsyncIO",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,5 @@
+"""`python -m tornado_bridge`."""
+
+from tornado_bridge.cli import main
+
+main()

@@ -1,0 +1,131 @@
+"""The HTTP side: the stream's endpoint, and the two questions of a load balancer."""
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
+
+from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.websocket import Handshake
+
+log = structlog.get_logger(__name__)
+
+STREAM_PATH = "/public/v1/stream"
+
+# Bounds on a connection that is no WebSocket yet.
+MAX_HEADER_BYTES = 8_192
+HANDSHAKE_TIMEOUT = 10.0
+
+# What the kernel may hold for a client that does not read, in bytes (it doubles the figure for its own accounting);
+# left to itself it takes up to 4 MB before user space sees that the client is slow. Connections inherit it.
+SEND_BUFFER = 131_072
+
+Rule = tuple[str, type[RequestHandler], dict[str, Any]]
+
+
+def routes(bridge: WebSocketBridge, *, allow_origin: Sequence[str] = ()) -> list[Rule]:
+    """Return the bridge's routes, to be mounted in an application; `allow_origin` empty allows any."""
+    return [
+        (STREAM_PATH, StreamHandler, {"bridge": bridge, "allow_origin": frozenset(allow_origin)}),
+        ("/healthz", HealthHandler, {}),
+        ("/readyz", ReadyHandler, {"bridge": bridge}),
+    ]
+
+
+def serve(bridge: WebSocketBridge, *, host: str, port: int, allow_origin: Sequence[str] = ()) -> tuple[HTTPServer, int]:
+    """Open the port and serve the bridge on it; returns the server and the port, which 0 lets the kernel pick.
+
+    Raises OSError where the port cannot be had.
+    """
+    application = Application(
+        routes(bridge, allow_origin=allow_origin), log_function=_log_request, serve_traceback=False
+    )
+    server = HTTPServer(application, max_header_size=MAX_HEADER_BYTES, idle_connection_timeout=HANDSHAKE_TIMEOUT)
+    sockets = bind_sockets(port, host, backlog=1024)
+    for listening in sockets:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    server.add_sockets(sockets)
+    return server, sockets[0].getsockname()[1]
+
+
+def _log_request(handler: RequestHandler) -> None:
+    """Log the path alone: the query may hold an API key."""
+    log.debug("request", method=handler.request.method, path=handler.request.path, status=handler.get_status())
+
+
+class _QuietHandler(RequestHandler):
+    """A handler whose errors name neither the query nor the headers, which may hold an API key."""
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        log.error("request failed", path=self.request.path, error=getattr(typ, "__name__", "unknown"))
+
+
+class HealthHandler(_QuietHandler):
+    """Whether the process answers."""
+
+    def get(self) -> None:
+        self.write({"status": "ok"})
+
+
+class ReadyHandler(_QuietHandler):
+    """Whether events can reach clients: 200, or 503 while the source is away or the bridge stops."""
+
+    def initialize(self, bridge: WebSocketBridge) -> None:
+        self._bridge = bridge
+
+    def get(self) -> None:
+        if not self._bridge.ready:
+            self.set_status(503)
+        self.write({"status": "ready" if self._bridge.ready else "unavailable"})
+
+
+class StreamHandler(_QuietHandler, WebSocketHandler):
+    """The opening handshake of a client; its stream then goes to the bridge."""
+
+    def initialize(self, bridge: WebSocketBridge, allow_origin: frozenset[str]) -> None:
+        self._bridge = bridge
+        self._allow_origin = allow_origin
+
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+            self.set_status(426)
+            self.set_header("Upgrade", "websocket")
+            self.set_header("Connection", "Upgrade")
+            self.finish("This is a WebSocket endpoint.")
+            return
+        origin = self.request.headers.get("Origin")
+        if self._allow_origin and origin is not None and origin not in self._allow_origin:
+            self.set_status(403)
+            self.finish("Origin not allowed.")
+            return
+        await super().get(*args, **kwargs)
+
+    def check_origin(self, origin: str) -> bool:
+        """Let every origin pass that `get` has let pass: there are no cookies, the key is the only authority."""
+        return True
+
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        if self.request.headers.get("Sec-WebSocket-Version") != "13":
+            return None
+        return Handshake(self, False, _WebSocketParams())
+
+    def open(self, *args: str, **kwargs: str) -> None:  # type: ignore[override]
+        assert isinstance(self.ws_connection, Handshake)
+        self._bridge.add_client(self.ws_connection.stream, api_key(self))
+
+
+def api_key(handler: RequestHandler) -> str | None:
+    """Return the key of a request, the first of the three places that is there; None where none is."""
+    headers = handler.request.headers
+    if "X-API-Key" in headers:
+        return headers["X-API-Key"]
+    scheme, _, key = headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return key.strip()
+    given = handler.request.query_arguments.get("apiKey")
+    return given[0].decode("utf-8", "replace") if given else None

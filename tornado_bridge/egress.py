@@ -1,0 +1,98 @@
+"""The egress firewall: an envelope leaves through here, or not at all.
+
+What is checked is what is sent: the envelope is encoded first and decoded again, so that no object of a plugin
+can show the checks one face and the socket another. Two checks follow, independent of each other: the member
+names against the declared set, and the whole against the event type's JSON Schema.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tornado_bridge import frames, lint
+from tornado_bridge.errors import BridgeError
+from tornado_bridge.events import Envelope, EventType
+from tornado_bridge.validation import Validator
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class EnvelopeRefused(BridgeError):
+    """An envelope that may not leave; `path` is where, never what."""
+
+    def __init__(self, path: str, rule: str) -> None:
+        super().__init__(f"{path}: {rule}")
+        self.path = path
+        self.rule = rule
+
+
+class CheckedEnvelope:
+    """An envelope that has passed its firewall: the only thing the hub publishes."""
+
+    __slots__ = ("channel", "frame")
+
+    def __init__(self, channel: str, frame: bytes) -> None:
+        self.channel: Final = channel
+        self.frame: Final = frame
+
+
+class Firewall:
+    """What may leave for one event type.
+
+    Raises ValueError, in one clause, for an event type whose schema is open anywhere or is not that of its envelope.
+    """
+
+    def __init__(self, event_type: EventType) -> None:
+        for finding in lint.findings(event_type.emits):
+            raise ValueError(f"the schema of {event_type.name!r} is open at {finding}")
+        self._validator = Validator(event_type.emits)
+        self._names = lint.member_names(event_type.emits)
+        if not isinstance(self._names, dict) or self._names.keys() != {"type", "channel", "data"}:
+            raise ValueError(f"the schema of {event_type.name!r} is not that of an envelope: type, channel, data")
+        self._type = event_type.name
+        self._form = event_type.channel_form
+        # Concrete channels seen to be of the form; the form's rules bound how many there can be in practice.
+        self._channels: set[str] = set()
+
+    def check(self, envelope: Envelope) -> CheckedEnvelope:
+        """Return the envelope, ready to send.
+
+        Raises EnvelopeRefused where a check fails, and whatever the encoder raises for what is no JSON.
+        """
+        channel = envelope.channel
+        if channel not in self._channels:
+            self._admit(channel)
+        text = _encode({"type": self._type, "channel": channel, "data": envelope.data})
+        whole = _decode(text)
+        _check_names(whole, self._names, "$")
+        if not self._validator.admits(whole):
+            error = self._validator.first_error(whole)
+            path = error.json_path if error is not None else "$"
+            rule = str(error.validator) if error is not None else "schema"
+            raise EnvelopeRefused(path, f"breaks the schema's {rule}")
+        return CheckedEnvelope(channel, frames.text(text))
+
+    def _admit(self, channel: str) -> None:
+        if type(channel) is not str or self._form.match(channel) is None:
+            raise EnvelopeRefused("$.channel", f"is not of the form {self._form.text}")
+        if len(self._channels) >= _MAX_CHANNELS:
+            self._channels.clear()
+        self._channels.add(channel)
+
+
+# Far more channels than any exchange has; past it the set starts anew.
+_MAX_CHANNELS = 65_536
+
+
+def _check_names(value: Any, names: "lint.Names | None", path: str) -> None:
+    if isinstance(value, dict):
+        declared = names or {}
+        if not value.keys() <= declared.keys():
+            raise EnvelopeRefused(path, "has a member that is not declared")
+        for name, member in value.items():
+            if type(member) is not str:
+                _check_names(member, declared[name], f"{path}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            _check_names(item, names, f"{path}[]")

@@ -1,0 +1,119 @@
+"""An embedded Redis: fakeredis behind a TCP port."""
+
+import errno
+import logging
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from fakeredis import TcpFakeServer
+
+from tornado_bridge.errors import ConfigurationError
+
+# Seconds. A client's thread looks at the shutdown flag every 10 ms, but for one inside a blocking command.
+_JOIN_TIMEOUT = 2.0
+
+# Seconds until the accepting thread sees a shutdown.
+_POLL_INTERVAL = 0.05
+
+logger = logging.getLogger(__name__)
+
+
+class EmbeddedRedis:
+    """A Redis of this process alone that any Redis client can reach over TCP.
+
+    Port 0 takes a free one. A server that was stopped may be started again: it comes back empty, on the same
+    port. A good bus and a bad model of faults: what depends on a failing Redis is tested against a real one.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.host = host
+        # The port asked for; the one it got, once started.
+        self.port = port
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The address for a Redis client; of use once started."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"redis://{host}:{self.port}/0"
+
+    def start(self) -> None:
+        """Bind and serve from a daemon thread; does nothing if it serves already.
+
+        Raises ConfigurationError where the address cannot be had.
+        """
+        if self._server is not None:
+            return
+        self._server = _bind(self.host, self.port)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_INTERVAL,), name="embedded-redis", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Cut every client, free the port and end the threads; does nothing if it does not serve.
+
+        A client inside a blocking command (BLPOP and the like) keeps its thread, a daemon, after 2 s.
+        """
+        if self._server is None or self._thread is None:
+            return
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server.join_clients()
+        self._server = self._thread = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Server(TcpFakeServer):
+    def __init__(self, family: socket.AddressFamily, address: tuple[Any, ...]) -> None:
+        self.address_family = family
+        self._clients: list[threading.Thread] = []
+        super().__init__(address)
+        # fakeredis sets it to False in its constructor, and such threads hold the process.
+        self.daemon_threads = True
+
+    # socketserver forgets the threads that are daemons, and a stop has to wait for them.
+    def process_request(self, request: Any, client_address: Any) -> None:
+        thread = threading.Thread(
+            target=self.process_request_thread,
+            args=(request, client_address),
+            name="embedded-redis-client",
+            daemon=self.daemon_threads,
+        )
+        self._clients = [client for client in self._clients if client.is_alive()]
+        self._clients.append(thread)
+        thread.start()
+
+    # socketserver prints a traceback; a client that vanishes in the middle of a reply is no fault of ours.
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        logger.debug("connection of %s ended", client_address, exc_info=True)
+
+    def join_clients(self) -> None:
+        deadline = time.monotonic() + _JOIN_TIMEOUT
+        for client in self._clients:
+            client.join(max(0.0, deadline - time.monotonic()))
+
+
+def _bind(host: str, port: int) -> _Server:
+    try:
+        # getaddrinfo takes a port modulo 65,536.
+        if not 0 <= port <= 65_535:
+            raise OSError(errno.EINVAL, "no such port")
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return _Server(family, address)
+    except OSError as error:
+        raise ConfigurationError(f"embedded Redis cannot listen on {host}:{port}: {error.strerror}") from None

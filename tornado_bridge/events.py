@@ -1,0 +1,92 @@
+"""What a plugin declares and handles: event types, events, envelopes."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from tornado_bridge.channels import MAX_PARAMETERS, Form, Rule
+
+PayloadT = TypeVar("PayloadT")
+
+
+@dataclasses.dataclass(frozen=True)
+class EventType:
+    """One kind of event: where it comes from, what is read of it, what goes out and on which channel.
+
+    `name` is the envelope's `type`. `source` and `channel` are the forms of the source channel and of the channel,
+    text with named parts in braces; `{exchange_id}` of a source is the bridge's exchange. `parameters` gives the rule
+    of a named part, a regular expression or a tuple of the allowed texts. `reads` is a msgspec structure: a
+    member that it does not declare is never decoded. `emits` is the JSON Schema (draft 2020-12) of the whole
+    envelope, closed at every depth; `tornado_bridge.envelope_schema` writes one around the members of `data`.
+
+    Raises ValueError for a form or a rule that is none.
+    """
+
+    name: str
+    source: str
+    channel: str
+    reads: type[msgspec.Struct]
+    emits: Mapping[str, Any]
+    parameters: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
+    source_form: Form = dataclasses.field(init=False, repr=False, compare=False)
+    channel_form: Form = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source_form", Form(self.source, self.parameters))
+        object.__setattr__(self, "channel_form", Form(self.channel, self.parameters))
+        unused = self.parameters.keys() - {*self.source_form.parameters, *self.channel_form.parameters}
+        if unused:
+            raise ValueError(f"there is a rule for {min(unused)!r}, which neither form names")
+        if len(self.channel_form.parameters) > MAX_PARAMETERS:
+            raise ValueError(f"{self.channel!r} has more than {MAX_PARAMETERS} named parts")
+
+    def channel_name(self, **parts: str) -> str:
+        """Return the channel made of `parts`; raises InvalidEvent where one of them breaks its rule."""
+        return self.channel_form.format(**parts)
+
+
+class Event(msgspec.Struct, Generic[PayloadT], frozen=True):
+    """One event as a plugin sees it.
+
+    `type` is the event type's name; `source` the source channel and `parameters` its named parts; `payload` the
+    structure of the event type's `reads`; `exchange` the configured name of the bridge's exchange.
+    """
+
+    type: str
+    source: str
+    parameters: Mapping[str, str]
+    payload: PayloadT
+    exchange: str
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What a plugin lets out: the concrete channel, and the public members."""
+
+    channel: str
+    data: dict[str, Any]
+
+
+def envelope_schema(name: str, channel_pattern: str, data: Mapping[str, Any], **notes: Any) -> dict[str, Any]:
+    """Return the closed JSON Schema of an envelope whose `data` has exactly the members given, all required.
+
+    `channel_pattern` is an anchored ECMA-262 pattern; `notes` are annotations (`title`, `description`, `examples`).
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **notes,
+        "type": "object",
+        "properties": {
+            "type": {"const": name},
+            "channel": {"type": "string", "pattern": channel_pattern, "maxLength": 128},
+            "data": {
+                "type": "object",
+                "properties": dict(data),
+                "required": list(data),
+                "additionalProperties": False,
+            },
+        },
+        "required": ["type", "channel", "data"],
+        "additionalProperties": False,
+    }

@@ -1,0 +1,221 @@
+"""The frames of RFC 6455: the bytes of those a server sends, a reader of those a client sends.
+
+Server frames carry no mask, so the bytes of a frame are made once and shared by every connection.
+"""
+
+import codecs
+import dataclasses
+import enum
+import struct
+from collections.abc import Iterator
+
+
+class CloseCode(enum.IntEnum):
+    """RFC 6455 section 7.4.1, and the bridge's own of PROTOCOL.md section 1."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    INVALID_DATA = 1007
+    MESSAGE_TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    UNAUTHORIZED = 4001
+    TOO_MANY_CONNECTIONS = 4008
+
+
+class Opcode(enum.IntEnum):
+    """RFC 6455 section 5.2."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+_FIN = 0x80
+_RESERVED = 0x70
+_MASKED = 0x80
+_MAX_CONTROL = 125
+
+PING = bytes((_FIN | Opcode.PING, 0))
+
+
+def text(payload: bytes) -> bytes:
+    """Return the text frame of UTF-8 bytes."""
+    return _header(Opcode.TEXT, len(payload)) + payload
+
+
+def pong(payload: bytes) -> bytes:
+    """Return the pong that answers a ping of that payload (at most 125 bytes)."""
+    return _header(Opcode.PONG, len(payload)) + payload
+
+
+def close(code: int | None, reason: str = "") -> bytes:
+    """Return the close frame of a code and a reason of at most 123 bytes; one without either for None."""
+    payload = b"" if code is None else code.to_bytes(2) + reason.encode()
+    return _header(Opcode.CLOSE, len(payload)) + payload
+
+
+def _header(opcode: Opcode, length: int) -> bytes:
+    if length < 126:
+        return bytes((_FIN | opcode, length))
+    if length < 1 << 16:
+        return struct.pack("!BBH", _FIN | opcode, 126, length)
+    return struct.pack("!BBQ", _FIN | opcode, 127, length)
+
+
+class ProtocolError(Exception):
+    """What a peer sent breaks the protocol; the connection ends with `code` and `reason`."""
+
+    def __init__(self, code: CloseCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Received:
+    """A whole message or a control frame: `opcode` is TEXT, CLOSE, PING or PONG.
+
+    A binary message arrives as TEXT: it is taken as its UTF-8 text. `text` is that of a message, `payload` that of
+    a ping or pong, `code` and `text` those of a close (None and "" where it has none).
+    """
+
+    opcode: Opcode
+    text: str = ""
+    payload: bytes = b""
+    code: int | None = None
+
+
+class FrameReader:
+    """Reads the frames of one client out of whatever pieces the socket brings.
+
+    `max_message` bounds a message, fragments together, in bytes. At most that much is held back between two reads.
+    """
+
+    __slots__ = ("_buffer", "_decoder", "_max_message", "_message", "_message_bytes")
+
+    def __init__(self, max_message: int) -> None:
+        self._max_message = max_message
+        self._buffer = b""
+        self._message: list[str] | None = None
+        self._message_bytes = 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def feed(self, data: bytes) -> Iterator[Received]:
+        """Yield what `data` completes.
+
+        Raises ProtocolError at the first frame that breaks RFC 6455; what came before it has been yielded.
+        """
+        buffer = self._buffer + data if self._buffer else data
+        start = 0
+        try:
+            while (frame := self._next_frame(buffer, start)) is not None:
+                first, payload, start = frame
+                received = self._take(first, payload)
+                if received is not None:
+                    yield received
+        finally:
+            self._buffer = buffer[start:]
+
+    def _next_frame(self, buffer: bytes, start: int) -> tuple[int, bytes, int] | None:
+        """Return first byte, unmasked payload and end of the frame at `start`, None while it is not whole."""
+        if len(buffer) - start < 2:
+            return None
+        first, second = buffer[start], buffer[start + 1]
+        length = second & ~_MASKED
+        _check_header(first, second, length)
+        start += 2
+        if length >= 126:
+            size = 2 if length == 126 else 8
+            if len(buffer) - start < size:
+                return None
+            length = int.from_bytes(buffer[start : start + size])
+            start += size
+            if length >= 1 << 63:
+                raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Frame length out of range")
+        if not first & 0x8 and self._message_bytes + length > self._max_message:
+            raise ProtocolError(CloseCode.MESSAGE_TOO_BIG, "Message too big")
+        end = start + 4 + length
+        if len(buffer) < end:
+            return None
+        return first, _unmask(buffer[start : start + 4], buffer[start + 4 : end]), end
+
+    def _take(self, first: int, payload: bytes) -> Received | None:
+        opcode = first & 0x0F
+        if opcode == Opcode.PING or opcode == Opcode.PONG:
+            return Received(Opcode(opcode), payload=payload)
+        if opcode == Opcode.CLOSE:
+            return _close(payload)
+        if opcode == Opcode.CONTINUATION:
+            if self._message is None:
+                raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Nothing to continue")
+        elif self._message is not None:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Message inside a message")
+        return self._take_data(payload, final=bool(first & _FIN))
+
+    def _take_data(self, payload: bytes, final: bool) -> Received | None:
+        try:
+            if self._message is None:
+                if final:
+                    return Received(Opcode.TEXT, text=payload.decode())
+                self._message = []
+                self._decoder = codecs.getincrementaldecoder("utf-8")()
+            assert self._decoder is not None
+            fragment = self._decoder.decode(payload, final)
+        except UnicodeDecodeError:
+            raise ProtocolError(CloseCode.INVALID_DATA, "Invalid UTF-8") from None
+        if fragment:
+            self._message.append(fragment)
+        self._message_bytes += len(payload)
+        if not final:
+            return None
+        message = "".join(self._message)
+        self._message = self._decoder = None
+        self._message_bytes = 0
+        return Received(Opcode.TEXT, text=message)
+
+
+def _check_header(first: int, second: int, length: int) -> None:
+    """Refuse a frame by its first two bytes, before any more of it is waited for."""
+    if first & _RESERVED:
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Reserved bits set")
+    opcode = first & 0x0F
+    if opcode not in _OPCODES:
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Unknown opcode")
+    if opcode & 0x8 and (not first & _FIN or length > _MAX_CONTROL):
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Control frame fragmented or too long")
+    if not second & _MASKED:
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Frame not masked")
+
+
+_OPCODES = frozenset(Opcode)
+
+
+def _unmask(mask: bytes, payload: bytes) -> bytes:
+    size = len(payload)
+    if not size:
+        return b""
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
+
+
+def _close(payload: bytes) -> Received:
+    if not payload:
+        return Received(Opcode.CLOSE)
+    if len(payload) == 1:
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Close code cut short")
+    code = int.from_bytes(payload[:2])
+    if not _may_be_sent(code):
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Invalid close code")
+    try:
+        return Received(Opcode.CLOSE, code=code, text=payload[2:].decode())
+    except UnicodeDecodeError:
+        raise ProtocolError(CloseCode.INVALID_DATA, "Invalid UTF-8") from None
+
+
+def _may_be_sent(code: int) -> bool:
+    """RFC 6455 section 7.4.2, and the codes registered with IANA since."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999

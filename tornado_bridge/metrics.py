@@ -1,0 +1,77 @@
+"""What a bridge has counted, for Prometheus.
+
+The bridge counts in plain integers where things happen; they are read when a scrape asks for them.
+"""
+
+from collections.abc import Iterator
+
+import prometheus_client
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+from tornado.httpserver import HTTPServer
+from tornado.web import Application, RequestHandler
+
+from tornado_bridge.bridge import WebSocketBridge
+
+Metric = CounterMetricFamily | GaugeMetricFamily
+
+
+class BridgeCollector(Collector):
+    """The metrics of one bridge; no label holds a channel, a key or anything of a payload."""
+
+    def __init__(self, bridge: WebSocketBridge) -> None:
+        self._bridge = bridge
+
+    def collect(self) -> Iterator[Metric]:
+        bridge = self._bridge
+        events = CounterMetricFamily(
+            "tornado_bridge_events", "Events from Redis, by what became of them.", labels=("type", "outcome")
+        )
+        for name, tally in bridge.tallies.items():
+            for outcome in ("relayed", "invalid", "failed", "refused"):
+                events.add_metric((name, outcome), getattr(tally, outcome))
+        yield events
+        envelopes = CounterMetricFamily("tornado_bridge_envelopes", "Envelopes published.", labels=("type",))
+        for name, tally in bridge.tallies.items():
+            envelopes.add_metric((name,), tally.envelopes)
+        yield envelopes
+        refusals = CounterMetricFamily(
+            "tornado_bridge_refused_clients", "Clients refused, by close code.", labels=("code",)
+        )
+        for code, count in bridge.refusals.items():
+            refusals.add_metric((str(int(code)),), count)
+        yield refusals
+        for name, text, count in (
+            ("tornado_bridge_unrouted_events", "Events on a source channel of no form.", bridge.unrouted),
+            ("tornado_bridge_frames_due", "Frames due to clients.", bridge.frames_due),
+            ("tornado_bridge_frames_skipped", "Frames that slow clients lost.", bridge.frames_skipped),
+            ("tornado_bridge_slow_clients_aborted", "Clients cut off for being slow.", bridge.slow_aborted),
+            ("tornado_bridge_source_subscriptions", "Times Redis has confirmed all subscriptions.", bridge.subscribed),
+        ):
+            yield CounterMetricFamily(name, text, value=count)
+        yield GaugeMetricFamily("tornado_bridge_connections", "Live client connections.", value=bridge.connections)
+        yield GaugeMetricFamily("tornado_bridge_cohorts", "Different sets of subscriptions.", value=bridge.cohorts)
+        yield GaugeMetricFamily("tornado_bridge_ready", "1 while events can reach clients.", value=float(bridge.ready))
+
+
+class MetricsHandler(RequestHandler):
+    """The bridge's metrics as text."""
+
+    def initialize(self, bridge: WebSocketBridge) -> None:
+        self._registry = prometheus_client.CollectorRegistry()
+        self._registry.register(BridgeCollector(bridge))
+
+    def get(self) -> None:
+        self.set_header("Content-Type", prometheus_client.CONTENT_TYPE_LATEST)
+        self.finish(prometheus_client.generate_latest(self._registry))
+
+
+def serve_metrics(bridge: WebSocketBridge, host: str, port: int) -> HTTPServer:
+    """Serve `/metrics` on a port of its own, which clients need not reach; raises OSError where it cannot be had."""
+    server = HTTPServer(Application([("/metrics", MetricsHandler, {"bridge": bridge})], log_function=_no_log))
+    server.listen(port, host)
+    return server
+
+
+def _no_log(_: RequestHandler) -> None:
+    """A scrape every few seconds is no news."""

@@ -1,0 +1,185 @@
+"""What goes out on one connection, and what a slow client loses (PROTOCOL.md section 6)."""
+
+import contextlib
+import dataclasses
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from tornado.iostream import IOStream, StreamClosedError
+
+from tornado_bridge import frames
+from tornado_bridge.hub import Cohort, Send
+
+# What is held back is given to the stream in pieces, so that how much of it is left is known this closely, in bytes.
+_PIECE = 16_384
+
+# SO_LINGER with a time of zero: close() resets the connection and frees what the kernel holds for it.
+_RESET = struct.pack("ii", 1, 0)
+
+
+@dataclasses.dataclass
+class SlowRule:
+    """When a slow client loses frames, and when its connection.
+
+    `skip_bytes` and `abort_bytes` are what may be held in user space; `timeout` is in seconds. `skipped` and
+    `aborted` count what the rule has cost.
+    """
+
+    skip_bytes: int
+    abort_bytes: int
+    timeout: float
+    skipped: int = 0
+    aborted: int = 0
+
+
+class Outlet:
+    """The writing side of one connection.
+
+    While nothing is held back the hub writes to the socket itself; otherwise everything goes behind what the stream
+    holds. `clock` is monotonic, in seconds; `on_slow` is called as the client becomes slow.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_finishing",
+        "_on_slow",
+        "_pong",
+        "_rule",
+        "_stream",
+        "buffered",
+        "cohort",
+        "skipped",
+        "slow_since",
+    )
+
+    def __init__(
+        self,
+        stream: IOStream,
+        rule: SlowRule,
+        *,
+        clock: Callable[[], float],
+        on_slow: "Callable[[Outlet], None]",
+    ) -> None:
+        self._stream = stream
+        self._rule = rule
+        self._clock = clock
+        self._on_slow = on_slow
+        self._pong: bytes | None = None
+        self._finishing = False
+        self.cohort: Cohort | None = None
+        self.buffered = 0
+        self.skipped = 0
+        self.slow_since: float | None = None
+
+    @property
+    def idle_send(self) -> Send | None:
+        if self.buffered or self._stream.closed():
+            return None
+        send: Send = self._stream.socket.send
+        return send
+
+    def offer(self, batch: bytes, frames: int) -> None:
+        if self.buffered > self._rule.abort_bytes:
+            self.abort_slow()
+        elif self.buffered > self._rule.skip_bytes:
+            self.skipped += frames
+            self._rule.skipped += frames
+        else:
+            self._hold(memoryview(batch))
+
+    def fell_short(self, batch: bytes, sent: int) -> None:
+        if sent < 0:
+            self.abort()
+        else:
+            self._hold(memoryview(batch)[sent:])
+
+    def write(self, data: bytes) -> None:
+        """Write an answer or a control frame, which is never skipped."""
+        if not self.buffered and not self._stream.closed():
+            try:
+                sent = self._stream.socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                sent = -1
+            if sent != len(data):
+                self.fell_short(data, sent)
+        else:
+            self._hold(memoryview(data))
+            if self.buffered > self._rule.abort_bytes:
+                self.abort_slow()
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping; while something is held back only the latest is (RFC 6455 section 5.5.3)."""
+        if self.buffered:
+            self._pong = payload
+        else:
+            self.write(frames.pong(payload))
+
+    def overdue(self, now: float) -> bool:
+        """Tell whether the client has been slow for longer than it may."""
+        return self.slow_since is not None and now - self.slow_since >= self._rule.timeout
+
+    def abort_slow(self) -> None:
+        """Abort a client that is too slow, and count it."""
+        if not self._stream.closed():
+            self._rule.aborted += 1
+            self.abort()
+
+    def abort(self) -> None:
+        """End the connection without a closing handshake, and free what the kernel holds for it."""
+        if not self._stream.closed():
+            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._stream.close()
+
+    def finish(self) -> None:
+        """Tell the peer that nothing more comes, once everything has gone out."""
+        self._finishing = True
+        if not self.buffered and not self._stream.closed():
+            with contextlib.suppress(OSError):  # the peer has gone first
+                self._stream.socket.shutdown(socket.SHUT_WR)
+
+    def _hold(self, data: memoryview) -> None:
+        was_idle = not self.buffered
+        try:
+            for start in range(0, len(data), _PIECE):
+                piece = data[start : start + _PIECE]
+                taken = self._stream.write(piece)
+                self.buffered += len(piece)
+                taken.add_done_callback(_Taken(self, len(piece)))
+        except StreamClosedError:
+            return
+        if was_idle and self.cohort is not None:
+            self.cohort.place(self)
+        if self.slow_since is None and self.buffered > self._rule.skip_bytes:
+            self.slow_since = self._clock()
+            self._on_slow(self)
+
+    def taken(self, size: int) -> None:
+        """Note that the kernel has taken `size` bytes of what was held back."""
+        self.buffered -= size
+        if self.buffered <= self._rule.skip_bytes:
+            self.slow_since = None
+        if not self.buffered and not self._stream.closed():
+            pong, self._pong = self._pong, None
+            if self.cohort is not None:
+                self.cohort.place(self)
+            if self._finishing:
+                self.finish()
+            elif pong is not None:
+                self.pong(pong)
+
+
+class _Taken:
+    """The callback of one held piece."""
+
+    __slots__ = ("outlet", "size")
+
+    def __init__(self, outlet: Outlet, size: int) -> None:
+        self.outlet = outlet
+        self.size = size
+
+    def __call__(self, _: Any) -> None:
+        self.outlet.taken(self.size)

@@ -1,0 +1,126 @@
+"""The dialogue with a client, without a socket: text in, replies and subscriptions out (PROTOCOL.md section 2)."""
+
+import dataclasses
+import enum
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from tornado_bridge import frames, strict_json
+from tornado_bridge.admission import Allowance
+from tornado_bridge.channels import Grammar, contains
+from tornado_bridge.validation import Validator, load_schema
+
+# How much of a client's own text an answer repeats, in characters.
+MAX_EXCERPT = 64
+
+Subscriptions = frozenset[str]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ErrorCode(enum.StrEnum):
+    """Why a message, or one channel of it, was not acted on."""
+
+    PARSE_ERROR = "PARSE_ERROR"
+    INVALID_MESSAGE = "INVALID_MESSAGE"
+    INVALID_CHANNEL = "INVALID_CHANNEL"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    RATE_LIMITED = "RATE_LIMITED"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """The frames that answer one client message, and the subscriptions after it."""
+
+    replies: tuple[bytes, ...]
+    subscriptions: Subscriptions
+
+
+class Dialogue:
+    """Answers client messages; one for all connections of a bridge."""
+
+    def __init__(self, grammar: Grammar, *, max_subscriptions: int, clock: Callable[[], float]) -> None:
+        self._grammar = grammar
+        self._max_subscriptions = max_subscriptions
+        self._clock = clock
+        self._message = Validator(load_schema("client_message"))
+
+    def answer(self, text: str, allowance: Allowance, subscriptions: Subscriptions) -> Answer:
+        """Return the answer to one message of a client with that allowance and those subscriptions."""
+        if not allowance.take_message(self._clock()):
+            return _refusal(ErrorCode.RATE_LIMITED, "Too many messages", subscriptions)
+        try:
+            message = strict_json.parse(text)
+        except ValueError:
+            return _refusal(ErrorCode.PARSE_ERROR, "Invalid JSON", subscriptions)
+        if not self._message.admits(message):
+            return _refusal(ErrorCode.INVALID_MESSAGE, _explain(self._message, message), subscriptions)
+        channels = tuple(dict.fromkeys(message["channels"]))
+        if message["action"] == "unsubscribe":
+            return Answer((_reply(type="unsubscribed", channels=channels),), subscriptions.difference(channels))
+        return self._subscribe(channels, allowance.key.channels, subscriptions)
+
+    def _subscribe(self, channels: tuple[str, ...], permitted: tuple[str, ...], subscriptions: Subscriptions) -> Answer:
+        replies: list[bytes] = []
+        granted: list[str] = []
+        held = set(subscriptions)
+        for channel in channels:
+            if not self._grammar.admits(channel):
+                replies.append(_error(ErrorCode.INVALID_CHANNEL, f"Unknown channel: {excerpt(channel)}"))
+            elif permitted and not any(contains(pattern, channel) for pattern in permitted):
+                replies.append(_error(ErrorCode.INVALID_CHANNEL, f"Not permitted: {channel}"))
+            elif channel not in held and len(held) >= self._max_subscriptions:
+                limit = f"At most {self._max_subscriptions} subscriptions a connection: {channel}"
+                replies.append(_error(ErrorCode.LIMIT_EXCEEDED, limit))
+            else:
+                held.add(channel)
+                granted.append(channel)
+        replies.append(_reply(type="subscribed", channels=granted))
+        return Answer(tuple(replies), frozenset(held))
+
+
+def _refusal(code: ErrorCode, message: str, subscriptions: Subscriptions) -> Answer:
+    return Answer((_error(code, message),), subscriptions)
+
+
+def _error(code: ErrorCode, message: str) -> bytes:
+    return _reply(type="error", code=code.value, message=message)
+
+
+def _reply(**members: Any) -> bytes:
+    return frames.text(_encode(members))
+
+
+def _explain(validator: Validator, message: Any) -> str:
+    """Say what is wrong with a message and where, in one clause."""
+    error = validator.first_error(message)
+    if error is None:
+        return "Invalid message"
+    where = error.json_path.removeprefix("$").removeprefix(".") or "message"
+    rule: Any = error.validator_value
+    match error.validator:
+        case "type":
+            expected = f"{'an' if rule[0] in 'aeiou' else 'a'} {rule}"
+        case "enum":
+            expected = " or ".join(rule)
+        case "required":
+            expected = f"the members {' and '.join(rule)}"
+        case "minItems" | "maxItems":
+            expected = f"{'at least' if error.validator == 'minItems' else 'at most'} {rule} channels"
+        case _:
+            expected = f"at most {rule} characters"
+    return f"{where}: expected {expected}, got {excerpt_json(error.instance)}"
+
+
+def excerpt_json(value: Any) -> str:
+    """Return a client's value as JSON text, cut and escaped."""
+    return excerpt(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def excerpt(text: str) -> str:
+    """Return a client's text, cut to 64 characters, with everything unprintable escaped."""
+    cut = text if len(text) <= MAX_EXCERPT else text[: MAX_EXCERPT - 1] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

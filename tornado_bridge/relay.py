@@ -1,0 +1,172 @@
+"""From a source's messages to the hub: one decode, one hook call, one check and one frame an event."""
+
+import dataclasses
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tornado_bridge.egress import CheckedEnvelope, EnvelopeRefused
+from tornado_bridge.errors import InvalidEvent
+from tornado_bridge.events import Envelope, Event
+from tornado_bridge.hub import Hub
+from tornado_bridge.logs import ThrottledLog
+from tornado_bridge.registry import Plugin, Route
+
+# An event is no document: a plugin that returns more than this has failed.
+MAX_ENVELOPES = 256
+
+# Source channels whose route is remembered; past it the table starts anew.
+_MAX_WAYS = 65_536
+
+
+@dataclasses.dataclass
+class Tally:
+    """What became of the events of one type.
+
+    `relayed` gave envelopes or none, `invalid` broke their contract, `failed` made the plugin fail, `refused` were
+    stopped by the egress firewall.
+    """
+
+    relayed: int = 0
+    envelopes: int = 0
+    invalid: int = 0
+    failed: int = 0
+    refused: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Way:
+    """What is known of one source channel."""
+
+    route: Route
+    source: str
+    parameters: Mapping[str, str]
+    tally: Tally
+    decode: Callable[[str], Any]
+    transform: Callable[..., Any]
+
+
+class Relay:
+    """Turns the messages of one read into frames, in order; nothing that an event does harms the next.
+
+    `exchange` is the configured name of the bridge's exchange.
+    """
+
+    def __init__(self, routes: Sequence[Route], hub: Hub, *, exchange: str, log: ThrottledLog) -> None:
+        self._routes = routes
+        self._hub = hub
+        self._exchange = exchange
+        self._log = log
+        self._ways: dict[bytes, _Way | None] = {}
+        self.tallies = {route.event_type.name: Tally() for route in routes}
+        self.unrouted = 0
+
+    def relay(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
+        """Relay source channels and payloads, then write once to every connection concerned."""
+        ways = self._ways
+        for source, payload in messages:
+            try:
+                way = ways[source]
+            except KeyError:
+                way = self._find(source)
+            if way is None:
+                self.unrouted += 1
+                self._log.warning("event dropped", cause="its source channel is of no declared form")
+            else:
+                self._relay(way, payload)
+        self._hub.flush()
+
+    def _find(self, source: bytes) -> _Way | None:
+        if len(self._ways) >= _MAX_WAYS:
+            self._ways.clear()
+        way = self._ways[source] = self._way(source)
+        return way
+
+    def _way(self, source: bytes) -> _Way | None:
+        try:
+            text = source.decode()
+        except UnicodeDecodeError:
+            return None
+        for route in self._routes:
+            parameters = route.match(text)
+            if parameters is not None:
+                return _Way(
+                    route=route,
+                    source=text,
+                    parameters=types.MappingProxyType(parameters),
+                    tally=self.tallies[route.event_type.name],
+                    decode=route.decode,
+                    transform=route.plugin.transform,
+                )
+        return None
+
+    def _relay(self, way: _Way, payload: bytes) -> None:
+        tally = way.tally
+        event_type = way.route.event_type
+        try:
+            event = Event(event_type.name, way.source, way.parameters, way.decode(payload.decode()), self._exchange)
+        except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+            tally.invalid += 1
+            self._log.warning("event dropped", event_type=event_type.name, cause=_decoding_fault(error))
+            return
+        try:
+            checked = self._checked(way, way.transform(event=event))
+        except InvalidEvent as error:
+            tally.invalid += 1
+            self._log.warning("event dropped", event_type=event_type.name, cause=error.reason)
+        except EnvelopeRefused as error:
+            tally.refused += 1
+            self._log.error("envelope refused", cause=str(error), **_named(way.route.plugin, event_type.name))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # one event: whatever a plugin raises costs its event, nothing else
+            tally.failed += 1
+            self._log.error("plugin failed", cause=_place(error), **_named(way.route.plugin, event_type.name))
+        else:
+            tally.relayed += 1
+            tally.envelopes += len(checked)
+            for envelope in checked:
+                self._hub.publish(envelope)
+
+    def _checked(self, way: _Way, result: Any) -> Sequence[CheckedEnvelope]:
+        """Check all that a plugin returned before any of it is published."""
+        if isinstance(result, Envelope):
+            return (way.route.firewall.check(result),)
+        if result is None:
+            return ()
+        checked: list[CheckedEnvelope] = []
+        for envelope in result:
+            if not isinstance(envelope, Envelope):
+                raise EnvelopeRefused("$", "is no Envelope")
+            if len(checked) == MAX_ENVELOPES:
+                raise EnvelopeRefused("$", f"is one of more than {MAX_ENVELOPES} from one event")
+            checked.append(way.route.firewall.check(envelope))
+        return checked
+
+
+def _named(plugin: Plugin, event_type: str) -> dict[str, str]:
+    return {"plugin": plugin.name, "distribution": plugin.distribution, "event_type": event_type}
+
+
+def _decoding_fault(error: Exception) -> str:
+    """Say what is wrong with a payload, with nothing of what is in it."""
+    if isinstance(error, UnicodeDecodeError):
+        return "the payload is not UTF-8"
+    if isinstance(error, msgspec.ValidationError):
+        return "a member that is read is missing or of the wrong kind"
+    if isinstance(error, RecursionError):
+        return "the payload is nested too deep"
+    return "the payload is not JSON"
+
+
+def _place(error: BaseException) -> str:
+    """Say what a plugin raised and where; its text stays inside, it may quote the payload."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return type(error).__name__
+    code = traceback.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_name}, line {traceback.tb_lineno}"

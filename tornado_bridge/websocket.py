@@ -1,0 +1,119 @@
+"""One WebSocket, from the end of Tornado's opening handshake to the end of the connection (RFC 6455)."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+
+from tornado_bridge import frames
+from tornado_bridge.frames import FrameReader, Opcode, ProtocolError, Received
+from tornado_bridge.outlet import Outlet
+
+# One turn of the loop handles at most this many bytes of one client, about 1,400 of the smallest frames.
+READ_SIZE = 8_192
+
+# From the close frame to the end of the TCP connection, in seconds; the contract allows 0.25.
+LINGER = 0.2
+
+# What is read and thrown away in that time, in bytes.
+LINGER_BYTES = 1 << 20
+
+
+class Handshake(WebSocketProtocol13):
+    """Tornado's opening handshake, and nothing after it: the handler's `open` hands the stream over."""
+
+    def _handle_websocket_headers(self, handler: WebSocketHandler) -> None:
+        super()._handle_websocket_headers(handler)
+        try:
+            nonce = base64.b64decode(handler.request.headers["Sec-WebSocket-Key"], validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("Sec-WebSocket-Key is no base64") from None
+        if len(nonce) != 16:
+            raise ValueError("Sec-WebSocket-Key is not 16 bytes")
+
+    def start_pinging(self) -> None:
+        """Leave the heartbeat to the bridge: one task for all connections."""
+
+    async def _receive_frame_loop(self) -> None:
+        """Leave the frames to WebSocket, in a task of its own, so that request and handler can be freed."""
+
+
+class WebSocket:
+    """Reads one client's frames, answers its pings and its close.
+
+    `on_text` is called with every message, `on_pong` with nothing for every pong. Neither may wait.
+    """
+
+    __slots__ = ("_linger", "_on_pong", "_on_text", "_outlet", "_reader", "_stream", "closing")
+
+    def __init__(
+        self,
+        stream: IOStream,
+        outlet: Outlet,
+        *,
+        max_message: int,
+        on_text: Callable[[str], None],
+        on_pong: Callable[[], None],
+    ) -> None:
+        self._stream = stream
+        self._outlet = outlet
+        self._reader = FrameReader(max_message)
+        self._on_text = on_text
+        self._on_pong = on_pong
+        self._linger: asyncio.TimerHandle | None = None
+        self.closing = False
+
+    async def run(self) -> None:
+        """Serve the client until its connection has ended, for whatever reason."""
+        discarded = 0
+        try:
+            while True:
+                data = await self._stream.read_bytes(READ_SIZE, partial=True)
+                if self.closing:
+                    discarded += len(data)
+                    if discarded > LINGER_BYTES:
+                        self._outlet.abort()
+                else:
+                    self._serve(data)
+                # A read that finds bytes waiting does not give way by itself.
+                await asyncio.sleep(0)
+        except StreamClosedError:
+            self.closing = True
+        finally:
+            if self._linger is not None:
+                self._linger.cancel()
+
+    def _serve(self, data: bytes) -> None:
+        try:
+            for received in self._reader.feed(data):
+                self._take(received)
+                if self.closing or self._stream.closed():
+                    return
+        except ProtocolError as error:
+            self.close(error.code, error.reason)
+
+    def _take(self, received: Received) -> None:
+        if received.opcode is Opcode.TEXT:
+            self._on_text(received.text)
+        elif received.opcode is Opcode.PING:
+            self._outlet.pong(received.payload)
+        elif received.opcode is Opcode.PONG:
+            self._on_pong()
+        else:
+            self.close(received.code)
+
+    def close(self, code: int | None, reason: str = "") -> None:
+        """Send a close frame; the connection ends within LINGER seconds, and nothing more is processed.
+
+        What the peer still sends is read and thrown away, or the kernel would reset the connection and with it the
+        close frame on its way.
+        """
+        if self.closing:
+            return
+        self.closing = True
+        self._outlet.write(frames.close(code, reason))
+        self._outlet.finish()
+        self._linger = asyncio.get_running_loop().call_later(LINGER, self._outlet.abort)
