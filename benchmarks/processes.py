@@ -43,7 +43,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **(environment or {})},
+            env={**own_environment(), **(environment or {})},
             cwd=directory,
         )
 
@@ -118,6 +118,11 @@ class Process:
         """User and system time of the process with all its threads, in steps of one tick (10 ms each)."""
         fields = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+
+
+def own_environment() -> dict[str, str]:
+    """The environment without the settings of a bridge that whoever runs the benchmark may have in it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TORNADO_BRIDGE_")}
 
 
 def processor_seconds(processor: int) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.market import EXCHANGE_ID, EXCHANGE_NAME
-from benchmarks.processes import Process, ProcessFailed
+from benchmarks.processes import Process, ProcessFailed, own_environment
 
 ROOT = Path(__file__).parent.parent
 KEY_VARIABLE = "TORNADO_BRIDGE_API_KEY"
@@ -81,7 +81,15 @@ def serving(system: System, redis_port: int, directory: Path, processor: int) ->
 
 def _create_key(system: System, places: dict[str, str]) -> str:
     argv = [word.format(**places) for word in system.key_argv]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    done = subprocess.run(
+        argv,
+        cwd=ROOT,
+        env=own_environment(),
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
     if done.returncode:
         raise ProcessFailed(f"{system.name} made no key\n{done.stderr}".rstrip())
     return done.stdout.strip()

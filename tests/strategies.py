@@ -1,7 +1,7 @@
 """Redis messages for hypothesis, valid and nearly valid, made of literal pieces of JSON text."""
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
@@ -63,6 +63,7 @@ ALMOST_NUMBERS = (
     "-Infinity", "inf", "n/a", "1e5e5", "--1", "\u22121", "1d", "1f", "1\u00a0", "\ufeff1", "00", "-00",
     "0.0.0", "1__0",
 )
+EDGE_EPOCHS = ("0", "-0", "1", "999", "1708264800123", "253402300799999", "253402300799000")
 BAD_EPOCHS = (
     "-1", "253402300800000", "-253402300799999", "9" * 15, "9" * 16, "9" * 30, "1" * 5000, "-" + "1" * 5000,
     "1.0", "0.0", "-0.0", "1e3", "0e0", "1708264800000.0", "1708264800e3", "1.7082648e12", "1E0",
@@ -108,111 +109,73 @@ NOT_UTF8 = (
 NO_OBJECT = (
     b"", b" ", b"null", b"42", b'"text"', b"[]", b"not json", b"{}", b"\xef\xbb\xbf{}", b"\x00", b"NaN",
 )
+NESTINGS = (
+    "[@]", "[[],[@]]", "[@,@]", '{"a":@}', '{"price":1,"price":@}', '{"\u00e9\U0001f600":{"timestamp":[@]}}',
+    '{ "" : [ {"x":@} , null ] }', '{"\\u0070rice":{},"":@}',
+)
 # fmt: on
 FLAWS = ("source", "member", "member", "member", "missing", "repeated", "poison", "damage", "damage")
+
+SIGNS = st.sampled_from(("", "-"))
+SPELLINGS = st.sampled_from((*["plain"] * 5, "first", "last", "all", "ALL"))
+GAPS = st.sampled_from(("", "", " ", "\n", "\r\n\t "))
 
 
 def candle_events() -> st.SearchStrategy[Event]:
     """A candle close, about half of them valid."""
-    prices = {name: (_decimals(), _odd_decimals()) for name in ("open", "high", "low", "close", "volume")}
-    return _candle_events({"timestamp": (_epochs(), _odd_epochs()), **prices})
+    prices = {name: (DECIMALS, ODD_DECIMALS) for name in ("open", "high", "low", "close", "volume")}
+    needed = {"timestamp": (EPOCHS, ODD_EPOCHS), **prices}
+    ignored = {"symbol": VALUES, "timeframe": VALUES}
+    return _events(_candle_sources(), _odd_candle_sources(), needed, ignored)
 
 
 def alert_events() -> st.SearchStrategy[Event]:
     """An alert, about half of them valid."""
-    return _alert_events(
-        {
-            "symbol": (_quoted(_symbols()), _quoted(st.sampled_from(BAD_SYMBOLS)) | _odd_kinds()),
-            "timeframe": (
-                _quoted(st.sampled_from(TIMEFRAMES)),
-                _quoted(st.sampled_from(BAD_TIMEFRAMES)) | _odd_kinds(),
-            ),
-            "price": (_decimals(), _odd_decimals()),
-            "triggeredAt": (_times() | _epochs(), _odd_times()),
-        },
-        {"triggerValue": _trigger_values(), "triggerLabel": _trigger_labels()},
-    )
-
-
-@st.composite
-def _candle_events(draw: st.DrawFn, needed: Needed) -> Event:
-    flaw = draw(_flaws())
-    symbol, timeframe = draw(_symbols()), draw(st.sampled_from(TIMEFRAMES))
-    source = f"channel:exchange:1:candle:close:{symbol}:{timeframe}"
-    if flaw == "source":
-        bad_symbol, bad_timeframe = draw(st.sampled_from(BAD_SYMBOLS)), draw(st.sampled_from(BAD_TIMEFRAMES))
-        other_sources = (
-            f"channel:exchange:1:candle:close:{bad_symbol}:{timeframe}",
-            f"channel:exchange:1:candle:close:{symbol}:{bad_timeframe}",
-            f"channel:exchange:1:candle:close:{symbol}",
-            f"channel:exchange:1:candle:close::{symbol}:{timeframe}",
-            f"channel:exchange:1:candle:open:{symbol}:{timeframe}",
-            f"channel:exchange:2:candle:close:{symbol}:{timeframe}",
-            f"channel:exchange:1:1:candle:close:{symbol}:{timeframe}",
-            f"candle:close:{symbol}:{timeframe}",
-            f" {source}",
-            f"{source}:x",
-        )
-        source = draw(st.sampled_from(other_sources))
-    ignored = {"symbol": _values(), "timeframe": _values()}
-    return source, draw(_payloads(needed, ignored, flaw))
-
-
-@st.composite
-def _alert_events(draw: st.DrawFn, needed: Needed, optional: Mapping[str, Json]) -> Event:
-    flaw = draw(_flaws())
     source = "channel:alerts:exchange:1"
-    if flaw == "source":
-        other_sources = (
-            "channel:alerts:exchange:2",
-            f"{source}\n",
-            f"{source}1",
-            f"{source}:1",
-            "channel:alerts:exchange:*",
-        )
-        source = draw(st.sampled_from(other_sources))
-    return source, draw(_payloads(needed, optional, flaw))
-
-
-def _flaws() -> st.SearchStrategy[str | None]:
-    return st.booleans().flatmap(lambda flawed: st.sampled_from(FLAWS) if flawed else st.none())
+    odd_sources = ("channel:alerts:exchange:2", f"{source}\n", f"{source}1", f"{source}:1", source[:-1] + "*")
+    timeframes, odd_timeframes = st.sampled_from(TIMEFRAMES), st.sampled_from(BAD_TIMEFRAMES)
+    needed = {
+        "symbol": (_quoted(SYMBOLS), _quoted(st.sampled_from(BAD_SYMBOLS)) | st.sampled_from(ODD_KINDS)),
+        "timeframe": (_quoted(timeframes), _quoted(odd_timeframes) | st.sampled_from(ODD_KINDS)),
+        "price": (DECIMALS, ODD_DECIMALS),
+        "triggeredAt": (TIMES | EPOCHS, ODD_TIMES),
+    }
+    optional = {"triggerValue": TRIGGER_VALUES, "triggerLabel": TRIGGER_LABELS}
+    return _events(st.just(source), st.sampled_from(odd_sources), needed, optional)
 
 
 @st.composite
-def _payloads(draw: st.DrawFn, needed: Needed, optional: Mapping[str, Json], flaw: str | None) -> bytes:
-    values = {name: draw(good) for name, (good, _) in needed.items()}
+def _events(
+    draw: st.DrawFn,
+    sources: st.SearchStrategy[str],
+    odd_sources: st.SearchStrategy[str],
+    needed: Needed,
+    optional: Mapping[str, Json],
+) -> Event:
+    """An event with one flaw or none; a few of the flaws are harmless."""
+    flaw = draw(st.sampled_from(FLAWS)) if draw(st.booleans()) else ""
     target = draw(st.sampled_from(sorted(needed)))
+    values = {name: draw(good) for name, (good, _) in needed.items()}
+    values |= {name: draw(strategy) for name, strategy in optional.items() if draw(OFTEN)}
     if flaw == "member":
         values[target] = draw(needed[target][1])
     elif flaw == "missing":
         del values[target]
-    for name, strategy in optional.items():
-        if draw(st.integers(0, 3)):
-            values[name] = draw(strategy)
-    extra = draw(st.lists(st.tuples(st.sampled_from(PRIVATE) | st.text(max_size=6), _values()), max_size=4))
-    members = draw(st.permutations([*values.items(), *extra]))
-    # The last of duplicates counts: these come first and change nothing.
-    overruled = draw(st.lists(st.tuples(st.sampled_from(sorted(values)), _values()), max_size=1))
-    members = [*overruled, *members]
+    members = draw(st.permutations([*values.items(), *draw(EXTRA_MEMBERS)]))
+    if draw(OFTEN):
+        # The last of duplicates counts: this one changes nothing.
+        members.insert(0, (draw(st.sampled_from(sorted(values))), draw(VALUES)))
     if flaw == "repeated":
         members.append((target, draw(needed[target][1])))
     elif flaw == "poison":
-        name = draw(st.sampled_from([*PRIVATE, *needed]))
+        name = draw(st.sampled_from((*PRIVATE, *needed)))
         members.insert(draw(st.integers(0, len(members))), (name, draw(st.sampled_from(NOT_JSON))))
-    payload = draw(_objects(members)).encode()
+    gap = draw(GAPS)
+    texts = [gap.join(("", _spell(name, draw(SPELLINGS)), ":", value, "")) for name, value in members]
+    payload = f"{gap}{{{','.join(texts)}}}{gap}".encode()
     if flaw == "damage":
         payload = draw(_damaged(payload))
-    return payload
-
-
-@st.composite
-def _objects(draw: st.DrawFn, members: Sequence[tuple[str, str]]) -> str:
-    """The text of an object, its names plain or with escapes, with or without whitespace."""
-    gap = st.just("") if draw(st.booleans()) else st.sampled_from(("", "", " ", "\n", "\r\n\t", "  "))
-    parts = []
-    for name, value in members:
-        parts.append(draw(gap) + draw(_spelled(name)) + draw(gap) + ":" + draw(gap) + value + draw(gap))
-    return draw(gap) + "{" + ",".join(parts) + "}" + draw(gap)
+    return draw(odd_sources if flaw == "source" else sources), payload
 
 
 @st.composite
@@ -238,55 +201,66 @@ def _damaged(draw: st.DrawFn, payload: bytes) -> bytes:
     return damaged
 
 
-@st.composite
-def _spelled(draw: st.DrawFn, text: str) -> str:
-    """A text as a JSON string: plain, with one character as an escape, or all of them."""
-    how = draw(st.sampled_from(("plain", "plain", "plain", "one", "all")))
-    upper = how != "plain" and draw(st.booleans())
-    if how == "all":
-        return '"' + "".join(_escape(character, upper) for character in text) + '"'
-    at = draw(st.integers(0, len(text) - 1)) if how == "one" and text else -1
-    must = '"\\' + "".join(map(chr, range(32)))
-    pieces = [_escape(c, upper) if i == at or c in must else c for i, c in enumerate(text)]
+def _candle_sources() -> st.SearchStrategy[str]:
+    parts = st.tuples(SYMBOLS, st.sampled_from(TIMEFRAMES))
+    return parts.map(lambda part: "channel:exchange:1:candle:close:{}:{}".format(*part))
+
+
+def _odd_candle_sources() -> st.SearchStrategy[str]:
+    bad_symbols = st.sampled_from([f"channel:exchange:1:candle:close:{symbol}:1h" for symbol in BAD_SYMBOLS])
+    bad_timeframes = st.sampled_from([f"channel:exchange:1:candle:close:BTC-USD:{x}" for x in BAD_TIMEFRAMES])
+    bad_forms = st.sampled_from(
+        (
+            "channel:exchange:1:candle:close:BTC-USD",
+            "channel:exchange:1:candle:close::BTC-USD:1h",
+            "channel:exchange:1:candle:close:x:BTC-USD:1h",
+            "channel:exchange:1:candle:open:BTC-USD:1h",
+            "channel:exchange:2:candle:close:BTC-USD:1h",
+            "channel:exchange:11:candle:close:BTC-USD:1h",
+            "channel:exchange:1:1:candle:close:BTC-USD:1h",
+            " channel:exchange:1:candle:close:BTC-USD:1h",
+            "candle:close:BTC-USD:1h",
+        )
+    )
+    return st.one_of(bad_symbols, bad_timeframes, bad_forms)
+
+
+def _spell(text: str, spelling: str) -> str:
+    """A text as a JSON string: plain, its first or last character as an escape, or all of them."""
+    must = {'"', "\\", *map(chr, range(32))}
+    last = len(text) - 1
+    escaped = {"plain": (), "first": (0,), "last": (last,), "all": range(len(text)), "ALL": range(len(text))}
+    pieces = [_escape(c, spelling) if i in escaped[spelling] or c in must else c for i, c in enumerate(text)]
     return '"' + "".join(pieces) + '"'
 
 
-def _escape(character: str, upper: bool) -> str:
-    units = character.encode("utf-16-be").hex(" ", 2)
-    return "".join("\\u" + unit for unit in (units.upper() if upper else units).split())
+def _escape(character: str, spelling: str) -> str:
+    units = character.encode("utf-16-be").hex(" ", 2).split()
+    return "".join("\\u" + (unit.upper() if spelling == "ALL" else unit) for unit in units)
 
 
 def _quoted(texts: st.SearchStrategy[str]) -> Json:
-    return texts.flatmap(_spelled)
+    return st.builds(_spell, texts, SPELLINGS)
+
+
+def _or_quoted(literals: Json) -> Json:
+    return st.one_of(literals, literals, _quoted(literals))
 
 
 def _digits(least: int, most: int) -> st.SearchStrategy[str]:
     return st.text(string.digits, min_size=least, max_size=most)
 
 
-@st.composite
-def _number_literals(draw: st.DrawFn) -> str:
-    """A JSON number of at most 50 digits in plain notation."""
-    sign = draw(st.sampled_from(("", "-")))
-    whole = draw(st.just("0") | st.integers(1, 999_999_999_999).map(str))
-    fraction = draw(st.just("") | _digits(1, 20).map(lambda digits: "." + digits))
-    signs = st.sampled_from(("e", "E", "e+", "E-", "e-"))
-    exponent = draw(st.just("") | st.tuples(signs, st.integers(0, 14).map(str), st.booleans()).map(_exponent))
-    return sign + whole + fraction + exponent
+def _number_literals() -> Json:
+    """A JSON number of less than 50 digits in plain notation."""
+    whole = st.just("0") | st.integers(1, 999_999_999_999).map(str)
+    fraction = st.just("") | _digits(1, 20).map(lambda digits: "." + digits)
+    exponent_signs = st.sampled_from(("e", "E", "e+", "E-", "e-", "e00", "E+00", "e-0"))
+    exponent = st.just("") | st.builds("{}{}".format, exponent_signs, st.integers(0, 14))
+    return st.tuples(SIGNS, whole, fraction, exponent).map("".join)
 
 
-def _exponent(parts: tuple[str, str, bool]) -> str:
-    sign, digits, padded = parts
-    return sign + ("00" if padded else "") + digits
-
-
-@st.composite
-def _limit_literals(draw: st.DrawFn) -> str:
-    """A number around 64 digits."""
-    size = draw(st.integers(61, 67))
-    split = draw(st.integers(1, size - 1))
-    digit = draw(st.sampled_from("123456789"))
-    tail = draw(st.sampled_from("01"))
+def _limit_literal(sign: str, size: int, split: int, digit: str, tail: str, shape: int) -> str:
     shapes = (
         digit * size,
         digit + tail * (size - 1),
@@ -298,42 +272,43 @@ def _limit_literals(draw: st.DrawFn) -> str:
         f"{digit}{tail * split}E-{size - 1}",
         f"0.{'0' * split}{digit}e+{size + split}",
     )
-    return draw(st.sampled_from(("", "-"))) + draw(st.sampled_from(shapes))
+    return sign + shapes[shape]
 
 
-def _or_quoted(literals: Json) -> Json:
-    return st.one_of(literals, literals, _quoted(literals))
+def _limit_literals() -> Json:
+    """A number of about 64 digits in plain notation."""
+    sizes, splits, shapes = st.integers(61, 67), st.integers(1, 60), st.integers(0, 8)
+    return st.builds(_limit_literal, SIGNS, sizes, splits, st.sampled_from("123456789"), st.sampled_from("01"), shapes)
 
 
-def _decimals() -> Json:
-    return _or_quoted(
-        st.one_of(_number_literals(), _number_literals(), st.sampled_from(ZEROS + EDGE_DECIMALS))
+def _threshold_literal(sign: str, threshold: int, count: int, shape: int) -> str:
+    shapes = (
+        str(threshold),
+        str(threshold - 1),
+        str(threshold + 1),
+        f"{threshold}.{'0' * count}",
+        f"{threshold}.{'0' * count}1",
+        f"{threshold - 1}.{'9' * count}",
+        f"{threshold // 10}e1",
+        f"{threshold}{'0' * count}E-{count}",
+        f"0.{'0' * count}{threshold}e{count + len(str(threshold))}",
+        f"{threshold - 1}{'9' * count}e-{count:03}",
     )
+    return sign + shapes[shape]
 
 
-def _odd_decimals() -> Json:
-    almost = _quoted(st.sampled_from(ALMOST_NUMBERS))
-    overlong = _or_quoted(st.sampled_from(OVERLONG_DECIMALS))
-    return st.one_of(_or_quoted(_limit_literals()), overlong, almost, _odd_kinds(), st.sampled_from(NOT_JSON))
-
-
-def _odd_kinds() -> Json:
-    return st.sampled_from(ODD_KINDS)
+def _threshold_literals() -> Json:
+    """A number at, just below or just above a threshold of strength."""
+    thresholds, counts, shapes = st.sampled_from((30, 80, 150)), st.integers(1, 40), st.integers(0, 9)
+    return st.builds(_threshold_literal, SIGNS, thresholds, counts, shapes)
 
 
 def _values() -> Json:
     """Any JSON value, none deeper than a few levels."""
-    numbers = st.one_of(_number_literals(), st.sampled_from(ZEROS + EDGE_DECIMALS + OVERLONG_DECIMALS))
-    scalars = st.one_of(numbers, _odd_kinds(), _quoted(st.text(max_size=8)))
-    names = st.sampled_from(["price", "timestamp", *PRIVATE]) | st.text(max_size=4)
-    return st.recursive(
-        scalars,
-        lambda inner: st.one_of(
-            st.lists(inner, max_size=3).map(lambda items: "[" + ",".join(items) + "]"),
-            st.lists(st.tuples(names, inner), max_size=3).flatmap(_objects),
-        ),
-        max_leaves=4,
-    )
+    numbers = st.one_of(NUMBER_LITERALS, st.sampled_from(ZEROS + EDGE_DECIMALS + OVERLONG_DECIMALS))
+    scalars = st.one_of(numbers, st.sampled_from(ODD_KINDS), _quoted(st.text(max_size=8)))
+    nested = st.builds(lambda frame, inner: frame.replace("@", inner), st.sampled_from(NESTINGS), scalars)
+    return scalars | nested
 
 
 def _symbols() -> st.SearchStrategy[str]:
@@ -345,16 +320,15 @@ def _symbols() -> st.SearchStrategy[str]:
     return st.tuples(part, part).map("-".join)
 
 
-def _epochs() -> Json:
-    edges = ("0", "-0", "1", "999", "1708264800123", "253402300799999", "253402300799000")
-    return st.integers(0, 253402300799999).map(str) | st.sampled_from(edges)
+def _odd_decimals() -> Json:
+    almost = _quoted(st.sampled_from(ALMOST_NUMBERS))
+    long = _or_quoted(_limit_literals() | st.sampled_from(OVERLONG_DECIMALS))
+    return st.one_of(long, almost, st.sampled_from(ODD_KINDS), st.sampled_from(NOT_JSON))
 
 
 def _odd_epochs() -> Json:
-    texts = _quoted(_epochs() | st.sampled_from(EDGE_TIMES))
-    return st.one_of(
-        st.sampled_from(BAD_EPOCHS), texts, _number_literals(), _odd_kinds(), st.sampled_from(NOT_JSON)
-    )
+    texts = _quoted(EPOCHS | st.sampled_from(EDGE_TIMES))
+    return st.one_of(st.sampled_from(BAD_EPOCHS + ODD_KINDS + NOT_JSON), texts, NUMBER_LITERALS)
 
 
 def _dates(first_year: int, last_year: int) -> st.SearchStrategy[str]:
@@ -362,58 +336,54 @@ def _dates(first_year: int, last_year: int) -> st.SearchStrategy[str]:
     return parts.map(lambda date: "{:04}-{:02}-{:02}".format(*date))
 
 
-@st.composite
-def _time_texts(draw: st.DrawFn, dates: st.SearchStrategy[str]) -> str:
-    """RFC 3339 as the contract takes it, if the instant is in its years."""
-    hour, minute, second = draw(st.integers(0, 23)), draw(st.integers(0, 59)), draw(st.integers(0, 59))
-    fraction = draw(st.just("") | _digits(1, 12).map(lambda digits: "." + digits))
-    sign, hours, minutes = draw(st.sampled_from("+-")), draw(st.integers(0, 23)), draw(st.integers(0, 59))
-    offset = draw(st.sampled_from(("Z", "z", "-00:00", f"{sign}{hours:02}:{minutes:02}")))
-    return f"{draw(dates)}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}"
+def _time_texts(dates: st.SearchStrategy[str], most_hours: int = 23, most_minutes: int = 59) -> Json:
+    """RFC 3339 text on a date."""
+    hours, minutes = st.integers(0, most_hours), st.integers(0, most_minutes)
+    times = st.builds("T{:02}:{:02}:{:02}".format, hours, minutes, minutes)
+    fractions = st.just("") | _digits(1, 12).map(lambda digits: "." + digits)
+    offsets = st.builds("{}{:02}:{:02}".format, st.sampled_from("+-"), hours, minutes)
+    zones = st.sampled_from(("Z", "z", "-00:00")) | offsets
+    return _quoted(st.tuples(dates, times, fractions, zones).map("".join))
 
 
 def _times() -> Json:
     # No offset carries an instant of these years past 1970 or 9999.
-    return _quoted(_time_texts(_dates(1971, 9998)) | st.sampled_from(EDGE_TIMES))
+    return _time_texts(_dates(1971, 9998)) | _quoted(st.sampled_from(EDGE_TIMES))
 
 
 def _odd_times() -> Json:
-    bound_dates = st.sampled_from(("0001-01-01", "1969-12-31", "1970-01-01", "9999-12-31"))
-    bounds = _quoted(_time_texts(bound_dates | _dates(0, 1969)))
+    bounds = st.sampled_from(("0001-01-01", "1969-12-31", "1970-01-01", "9999-12-31"))
+    beyond = _time_texts(_dates(1971, 9998), most_hours=24, most_minutes=60)
     bad = _quoted(st.sampled_from(BAD_TIMES))
-    return st.one_of(bad, bad, bounds, st.sampled_from(BAD_EPOCHS), _odd_kinds(), st.sampled_from(NOT_JSON))
-
-
-@st.composite
-def _threshold_literals(draw: st.DrawFn) -> str:
-    """A number at, just below or just above a threshold of strength."""
-    threshold = draw(st.sampled_from((30, 80, 150)))
-    count = draw(st.integers(1, 40))
-    shapes = (
-        str(threshold),
-        f"{threshold}.{'0' * count}",
-        f"{threshold}.{'0' * count}1",
-        f"{threshold - 1}.{'9' * count}",
-        f"{threshold // 10}e1",
-        f"{threshold}{'0' * count}E-{count}",
-        f"0.{'0' * count}{threshold}e{count + len(str(threshold))}",
-        f"{threshold - 1}{'9' * count}e-{count:03}",
-        str(threshold - 1),
-        str(threshold + 1),
-    )
-    return draw(st.sampled_from(("", "-"))) + draw(st.sampled_from(shapes))
+    others = st.sampled_from(BAD_EPOCHS + ODD_KINDS + NOT_JSON)
+    return st.one_of(bad, bad, _time_texts(bounds | _dates(0, 1969)), beyond, others)
 
 
 def _trigger_values() -> Json:
     huge = _or_quoted(st.sampled_from(ZEROS + EDGE_DECIMALS + OVERLONG_DECIMALS))
-    almost = _quoted(
-        st.sampled_from((*ALMOST_NUMBERS, " 80", "+150", "150.", "080", "8_0", "\uff18\uff10", "80\n"))
-    )
+    almost_thresholds = (" 80", "+150", "150.", "080", "8_0", "\uff18\uff10", "80\n")
+    almost = _quoted(st.sampled_from(ALMOST_NUMBERS + almost_thresholds))
     near = _or_quoted(_threshold_literals())
-    return st.one_of(near, near, near, _or_quoted(_number_literals()), huge, almost, _values())
+    return st.one_of(near, near, near, near, _or_quoted(NUMBER_LITERALS), huge, almost, VALUES)
 
 
 def _trigger_labels() -> Json:
-    signed = st.tuples(st.sampled_from(("level_", "level_-")), _digits(1, 6)).map("".join)
-    fractions = st.tuples(signed, _digits(1, 6)).map(".".join)
-    return st.one_of(_quoted(st.sampled_from(LABELS)), _quoted(signed | fractions), _values())
+    whole = st.tuples(st.sampled_from(("level_", "level_-")), _digits(1, 6)).map("".join)
+    fractions = st.tuples(whole, _digits(1, 6)).map(".".join)
+    labels = st.sampled_from(LABELS)
+    return st.one_of(_quoted(labels), _quoted(labels), _quoted(whole | fractions), VALUES)
+
+
+OFTEN = st.sampled_from((True, True, True, False))
+NUMBER_LITERALS = _number_literals()
+VALUES = _values()
+EXTRA_MEMBERS = st.lists(st.tuples(st.sampled_from(PRIVATE) | st.text(max_size=6), VALUES), max_size=4)
+SYMBOLS = _symbols()
+DECIMALS = _or_quoted(st.one_of(NUMBER_LITERALS, NUMBER_LITERALS, st.sampled_from(ZEROS + EDGE_DECIMALS)))
+ODD_DECIMALS = _odd_decimals()
+EPOCHS = st.integers(0, 253402300799999).map(str) | st.sampled_from(EDGE_EPOCHS)
+ODD_EPOCHS = _odd_epochs()
+TIMES = _times()
+ODD_TIMES = _odd_times()
+TRIGGER_VALUES = _trigger_values()
+TRIGGER_LABELS = _trigger_labels()

@@ -1,0 +1,99 @@
+"""Fixtures: a real redis-server, a bridge on a real port, and the log lines that a test must expect."""
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import structlog
+import tornado.ioloop
+
+from tests.servers import LogLines, RedisServer
+from tornado_bridge import app
+from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.keys import FixedKeys, KeyRing
+
+KEY = "the-key-of-the-tests"
+
+
+@pytest.fixture(scope="session")
+def redis_binary() -> str:
+    binary = shutil.which("redis-server")
+    if binary is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is not installed")
+        pytest.skip("redis-server is not installed")
+    return binary
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_binary: str) -> Iterator[RedisServer]:
+    """A redis-server for all tests that do it no harm."""
+    with RedisServer(redis_binary) as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis_server(redis_binary: str) -> Iterator[RedisServer]:
+    """A redis-server for one test, which may kill or stop it."""
+    with RedisServer(redis_binary) as server:
+        yield server
+
+
+@pytest.fixture
+def io_loop() -> Iterator[tornado.ioloop.IOLoop]:
+    """The loop of one test; fails on a task that the test has left behind."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    io_loop = tornado.ioloop.IOLoop.current()
+    yield io_loop
+    pending = asyncio.all_tasks(loop)
+    io_loop.close(all_fds=True)
+    asyncio.set_event_loop(None)
+    assert not pending
+
+
+@pytest.fixture(autouse=True)
+def log_lines(caplog: pytest.LogCaptureFixture) -> Iterator[LogLines]:
+    """The log lines of a test; fails on a line at WARNING or above that the test has not taken."""
+    with structlog.testing.capture_logs() as captured:
+        lines = LogLines(captured)
+        yield lines
+    assert lines.unexpected() == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.fixture
+def key() -> str:
+    return KEY
+
+
+@pytest.fixture
+def bridge(
+    request: pytest.FixtureRequest, io_loop: tornado.ioloop.IOLoop, redis_server: RedisServer
+) -> Iterator[WebSocketBridge]:
+    """A started bridge; `@pytest.mark.bridge(ping_interval=0.2)` gives it settings, `redis=…` another Redis fixture."""
+    marker = request.node.get_closest_marker("bridge")
+    options = dict(marker.kwargs) if marker else {}
+    server = request.getfixturevalue(options.pop("redis")) if "redis" in options else redis_server
+    options.setdefault("keys", FixedKeys(KeyRing.single("tests", KEY)))
+    bridge = WebSocketBridge(redis_url=server.url, exchange_id=1, exchange_name="coinbase", **options)
+    io_loop.run_sync(bridge.start, timeout=10)
+    yield bridge
+    io_loop.run_sync(bridge.stop, timeout=10)
+
+
+@pytest.fixture
+def http_port(bridge: WebSocketBridge, io_loop: tornado.ioloop.IOLoop) -> Iterator[int]:
+    """The port of the bridge's own HTTP server, as `serve` opens it."""
+    server, port = app.serve(bridge, host="127.0.0.1", port=0)
+    yield port
+    server.stop()
+    io_loop.run_sync(server.close_all_connections, timeout=10)
+
+
+@pytest.fixture
+def stream_url(http_port: int) -> str:
+    return f"ws://127.0.0.1:{http_port}{app.STREAM_PATH}"
