@@ -103,7 +103,8 @@ def measure_in_turns(
                     place.mkdir()
                     result = _measure(system, workload, extent, processors, program, redis_port, place)
                     results.append(result)
-                    progress(f"round {turn + 1} {system.name}: {result.cost:.3f} s per million deliveries")
+                    outcome = "void" if result.faults else f"{result.cost:.3f} s per million deliveries"
+                    progress(f"round {turn + 1} {system.name}: {outcome}")
     return measured
 
 

@@ -123,7 +123,7 @@ GAPS = st.sampled_from(("", "", " ", "\n", "\r\n\t "))
 
 def candle_events() -> st.SearchStrategy[Event]:
     """A candle close, about half of them valid."""
-    prices = {name: (DECIMALS, ODD_DECIMALS) for name in ("open", "high", "low", "close", "volume")}
+    prices = dict.fromkeys(("open", "high", "low", "close", "volume"), (DECIMALS, ODD_DECIMALS))
     needed = {"timestamp": (EPOCHS, ODD_EPOCHS), **prices}
     ignored = {"symbol": VALUES, "timeframe": VALUES}
     return _events(_candle_sources(), _odd_candle_sources(), needed, ignored)

@@ -37,6 +37,8 @@ TIMESTAMP: dict[str, Any] = {
 }
 
 _NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?").fullmatch
+# What needs no change, as most numbers do not; within 64 digits by its bounds.
+_CANONICAL = re.compile(r"-?[1-9][0-9]{0,31}(?:\.[0-9]{0,30}[1-9])?|-?0\.[0-9]{0,61}[1-9]|0").fullmatch
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)").fullmatch
 # RFC 3339 section 5.6 with an upper-case T.
 _RFC3339 = re.compile(
@@ -51,7 +53,7 @@ _EXPONENT_DIGITS = 18
 
 def text_of(raw: msgspec.Raw) -> str | None:
     """Return the text of a JSON number as written, or of a JSON string unescaped; None for any other value."""
-    text = bytes(raw).decode()
+    text = str(raw, "utf-8")
     if text[0] == '"':
         if "\\" not in text:
             return text[1:-1]
@@ -64,6 +66,9 @@ def decimal(raw: msgspec.Raw, member: str) -> str:
 
     Raises InvalidEvent, naming `member`, for any other value and for a number of more than 64 digits.
     """
+    literal = str(raw, "utf-8")
+    if _CANONICAL(literal):
+        return literal
     text = text_of(raw)
     number = _NUMBER(text) if text is not None else None
     if number is None:

@@ -1,0 +1,93 @@
+"""The lines that the modules keep: what is pure, what may import what, how long a module is."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tornado_bridge"
+
+# The modules that move bytes or hold the whole; every other one is pure.
+IMPURE = {
+    "__main__",
+    "app",
+    "bridge",
+    "cli",
+    "connection",
+    "demo",
+    "embedded",
+    "market",
+    "metrics",
+    "outlet",
+    "server",
+    "source",
+    "tail",
+    "websocket",
+}
+
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Return the full names that a module imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - IMPURE))
+def test_a_pure_module_imports_no_tornado_no_redis_and_no_asyncio(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imported(PACKAGE / f"{module}.py")}
+    assert not roots & {"asyncio", "redis", "socket", "tornado"}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - IMPURE))
+def test_a_pure_module_imports_pure_modules_alone(module: str) -> None:
+    impure = {f"tornado_bridge.{name}" for name in IMPURE}
+    assert not imported(PACKAGE / f"{module}.py") & impure
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_core_imports_no_plugin(module: str) -> None:
+    assert not [name for name in imported(PACKAGE / f"{module}.py") if name.startswith("tornado_bridge.plugins")]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_below_three_hundred_lines(module: str) -> None:
+    assert len((PACKAGE / f"{module}.py").read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "__main__"])
+def test_a_module_opens_with_its_responsibility(module: str) -> None:
+    docstring = ast.get_docstring(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8")))
+    assert docstring is not None
+    assert docstring.splitlines()[0].endswith((".", ":"))
+
+
+@pytest.mark.parametrize(
+    "module", sorted(set(MODULES) - {"__init__", "__main__"} | {"plugin_candle", "plugin_signals"})
+)
+def test_a_module_has_a_test_file_of_its_own(module: str) -> None:
+    assert (ROOT / "tests" / f"test_{module}.py").is_file()
+
+
+def test_broad_excepts_are_three() -> None:
+    broad = [
+        f"{path.stem}:{node.lineno}"
+        for path in PACKAGE.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")))
+    ]
+    assert sorted(place.partition(":")[0] for place in broad) == ["connection", "registry", "relay"]
+
+
+def test_the_modules_of_the_package_do_not_hide_the_installed_folders() -> None:
+    assert importlib.util.find_spec("tornado_bridge.plugins.candle") is not None
+    assert not {"plugins", "schemas"} & set(MODULES)
