@@ -32,9 +32,7 @@ class NumberLiteral:
     text: str
 
 
-def expected(
-    source: str, payload: bytes, exchange_id: str = "1", exchange_name: str = "coinbase"
-) -> Envelope | None:
+def expected(source: str, payload: bytes, exchange_id: str = "1", exchange_name: str = "coinbase") -> Envelope | None:
     """What is sent for a payload published on a source channel, None where the event is invalid."""
     try:
         if source == f"channel:alerts:exchange:{exchange_id}":

@@ -6,11 +6,13 @@ from typing import Any
 
 import structlog
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
 
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.websocket import Handshake
 
 log = structlog.get_logger(__name__)
@@ -20,6 +22,7 @@ STREAM_PATH = "/public/v1/stream"
 # Bounds on a connection that is no WebSocket yet.
 MAX_HEADER_BYTES = 8_192
 HANDSHAKE_TIMEOUT = 10.0
+MAX_HANDSHAKES = 1_000
 
 # What the kernel may hold for a client that does not read, in bytes (it doubles the figure for its own accounting);
 # left to itself it takes up to 4 MB before user space sees that the client is slow. Connections inherit it.
@@ -37,7 +40,39 @@ def routes(bridge: WebSocketBridge, *, allow_origin: Sequence[str] = ()) -> list
     ]
 
 
-def serve(bridge: WebSocketBridge, *, host: str, port: int, allow_origin: Sequence[str] = ()) -> tuple[HTTPServer, int]:
+class Doorway(HTTPServer):
+    """An HTTP server that holds at most `max_handshakes` connections which are no WebSocket yet.
+
+    A connection past that is closed unread: whoever floods the door pays with other newcomers, never with a client.
+    """
+
+    def initialize(self, *args: Any, max_handshakes: int, **kwargs: Any) -> None:
+        self._max_handshakes = max_handshakes
+        self._handshakes = 0
+        self._log = ThrottledLog(log)
+        super().initialize(*args, **kwargs)
+
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        if self._handshakes >= self._max_handshakes:
+            self._log.warning("connection turned away: too many have not been admitted yet")
+            stream.close()
+            return
+        self._handshakes += 1
+        super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: object) -> None:
+        self._handshakes -= 1
+        super().on_close(server_conn)
+
+
+def serve(
+    bridge: WebSocketBridge,
+    *,
+    host: str,
+    port: int,
+    allow_origin: Sequence[str] = (),
+    max_handshakes: int = MAX_HANDSHAKES,
+) -> tuple[HTTPServer, int]:
     """Open the port and serve the bridge on it; returns the server and the port, which 0 lets the kernel pick.
 
     Raises OSError where the port cannot be had.
@@ -45,7 +80,14 @@ def serve(bridge: WebSocketBridge, *, host: str, port: int, allow_origin: Sequen
     application = Application(
         routes(bridge, allow_origin=allow_origin), log_function=_log_request, serve_traceback=False
     )
-    server = HTTPServer(application, max_header_size=MAX_HEADER_BYTES, idle_connection_timeout=HANDSHAKE_TIMEOUT)
+    server = Doorway(
+        application,
+        max_handshakes=max_handshakes,
+        max_header_size=MAX_HEADER_BYTES,
+        max_body_size=MAX_HEADER_BYTES,
+        idle_connection_timeout=HANDSHAKE_TIMEOUT,
+        body_timeout=HANDSHAKE_TIMEOUT,
+    )
     sockets = bind_sockets(port, host, backlog=1024)
     for listening in sockets:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
@@ -103,6 +145,11 @@ class StreamHandler(_QuietHandler, WebSocketHandler):
             self.set_status(403)
             self.finish("Origin not allowed.")
             return
+        if self._bridge.full:
+            self.set_status(503)
+            self.set_header("Retry-After", "10")
+            self.finish("Too many connections.")
+            return
         await super().get(*args, **kwargs)
 
     def check_origin(self, origin: str) -> bool:
@@ -114,7 +161,7 @@ class StreamHandler(_QuietHandler, WebSocketHandler):
             return None
         return Handshake(self, False, _WebSocketParams())
 
-    def open(self, *args: str, **kwargs: str) -> None:  # type: ignore[override]
+    def open(self, *args: str, **kwargs: str) -> None:
         assert isinstance(self.ws_connection, Handshake)
         self._bridge.add_client(self.ws_connection.stream, api_key(self))
 

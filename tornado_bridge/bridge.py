@@ -58,6 +58,7 @@ class WebSocketBridge:
         plugins: Sequence[str | object] | None = None,
         redis_password: str | None = None,
         ping_interval: float = 30.0,
+        max_connections: int = 10_000,
         max_connections_per_key: int = 5,
         max_subscriptions: int = 200,
         skip_bytes: int = 65_536,
@@ -73,6 +74,7 @@ class WebSocketBridge:
             raise ConfigurationError("the exchange name must be 1 to 64 letters, digits, spaces, '.', '_' or '-'")
         self.registry = Registry(plugins)
         self._keys = keys
+        self._max_connections = max_connections
         self._admission = Admission(
             places=max_connections_per_key, rate=rate_limit, burst=rate_burst, clock=time.monotonic
         )
@@ -123,6 +125,11 @@ class WebSocketBridge:
     async def first_try(self) -> None:
         """Wait until the first attempt to reach Redis has ended, either way."""
         await self._source.tried.wait()
+
+    @property
+    def full(self) -> bool:
+        """Whether no more client is taken, whatever its key: `max_connections` are here, the refused among them."""
+        return len(self._clients) >= self._max_connections
 
     @property
     def tallies(self) -> dict[str, Tally]:
@@ -220,8 +227,14 @@ class WebSocketBridge:
     def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._slow.discard(connection.outlet)
-        if connection.outlet.skipped:
-            log.warning("slow client lost frames", key=connection.allowance.key.name, frames=connection.outlet.skipped)
+        outlet = connection.outlet
+        if outlet.skipped or outlet.cut_off:
+            log.warning(
+                "slow client lost frames",
+                key=connection.allowance.key.name,
+                frames=outlet.skipped,
+                cut_off=outlet.cut_off,
+            )
 
     async def _beat(self) -> None:
         while True:

@@ -50,6 +50,7 @@ class Outlet:
         "_stream",
         "buffered",
         "cohort",
+        "cut_off",
         "skipped",
         "slow_since",
     )
@@ -70,6 +71,7 @@ class Outlet:
         self._finishing = False
         self.cohort: Cohort | None = None
         self.buffered = 0
+        self.cut_off = False
         self.skipped = 0
         self.slow_since: float | None = None
 
@@ -125,6 +127,7 @@ class Outlet:
     def abort_slow(self) -> None:
         """Abort a client that is too slow, and count it."""
         if not self._stream.closed():
+            self.cut_off = True
             self._rule.aborted += 1
             self.abort()
 

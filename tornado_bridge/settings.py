@@ -84,6 +84,8 @@ class Settings(BaseModel):
     allow_origin: tuple[Annotated[str, AfterValidator(_origin)], ...] = _setting(
         (), "Clients", "Origin that a browser may come from; repeatable; any unless given."
     )
+    max_connections: PositiveInt = _setting(10_000, "Clients", "Live connections of all keys together.")
+    max_handshakes: PositiveInt = _setting(1_000, "Clients", "Connections that have not been admitted yet.")
     max_connections_per_key: PositiveInt = _setting(5, "Clients", "Live connections a key, unless its row says else.")
     max_subscriptions: PositiveInt = _setting(200, "Clients", "Subscriptions a connection.")
     rate_limit: PositiveFloat = _setting(300.0, "Clients", "Client messages a key.", "a minute")
