@@ -46,7 +46,7 @@ class Doorway(HTTPServer):
     A connection past that is closed unread: whoever floods the door pays with other newcomers, never with a client.
     """
 
-    def initialize(self, *args: Any, max_handshakes: int, **kwargs: Any) -> None:
+    def initialize(self, *args: Any, max_handshakes: int, **kwargs: Any) -> None:  # type: ignore[override]
         self._max_handshakes = max_handshakes
         self._handshakes = 0
         self._log = ThrottledLog(log)

@@ -171,6 +171,12 @@ class WebSocketBridge:
         """Different sets of subscriptions."""
         return self._hub.cohorts
 
+    async def failure(self) -> None:
+        """Wait until a task of a started bridge ends by a fault of ours, and raise it; a stop is none."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
     def connection_count(self, key_id: int) -> int:
         """Return how many live connections a key has."""
         return self._admission.live(key_id)

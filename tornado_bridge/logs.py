@@ -66,7 +66,7 @@ def configure(level: str, form: str, stream: TextIO = sys.stderr) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _without_traceback, render],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _without_details, render],
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
@@ -82,9 +82,17 @@ def configure(level: str, form: str, stream: TextIO = sys.stderr) -> None:
     )
 
 
-def _without_traceback(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Leave the name of an exception: its text and its frames may hold a payload or a key."""
+def _without_details(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Leave the name of an exception: its text and its frames may hold a payload or a key.
+
+    So may what follows the first line of an event: asyncio shows there the exception of a task that nobody awaited.
+    """
     raised = fields.pop("exc_info", None)
-    if isinstance(raised, tuple) and raised[0] is not None:
-        fields["error"] = raised[0].__name__
+    if raised is True:
+        raised = sys.exception()
+    elif isinstance(raised, tuple):
+        raised = raised[1]
+    if isinstance(raised, BaseException):
+        fields["error"] = type(raised).__name__
+    fields["event"] = "".join(str(fields["event"]).splitlines()[:1])
     return fields

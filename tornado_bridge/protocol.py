@@ -96,7 +96,7 @@ def _reply(**members: Any) -> bytes:
 
 def _explain(validator: Validator, message: Any) -> str:
     """Say what is wrong with a message and where, in one clause."""
-    error = validator.first_error(message)
+    error = validator.first_error(_cut(message))
     if error is None:
         return "Invalid message"
     where = error.json_path.removeprefix("$").removeprefix(".") or "message"
@@ -109,10 +109,17 @@ def _explain(validator: Validator, message: Any) -> str:
         case "required":
             expected = f"the members {' and '.join(rule)}"
         case "minItems" | "maxItems":
-            expected = f"{'at least' if error.validator == 'minItems' else 'at most'} {rule} channels"
+            expected = f"{'at least' if error.validator == 'minItems' else 'at most'} {rule} channel{'s' * (rule != 1)}"
         case _:
             expected = f"at most {rule} characters"
     return f"{where}: expected {expected}, got {excerpt_json(error.instance)}"
+
+
+def _cut(message: Any) -> Any:
+    """Return a message with as much of its lists as an excerpt shows: to explain one item takes 20 µs."""
+    if not isinstance(message, dict):
+        return message
+    return {name: value[:MAX_EXCERPT] if isinstance(value, list) else value for name, value in message.items()}
 
 
 def excerpt_json(value: Any) -> str:

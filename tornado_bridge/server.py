@@ -12,7 +12,7 @@ import structlog
 from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.embedded import EmbeddedRedis
-from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.errors import BridgeError, ConfigurationError
 from tornado_bridge.keys import KeyFile, KeyWatch
 from tornado_bridge.metrics import serve_metrics
 from tornado_bridge.settings import Settings
@@ -41,7 +41,13 @@ async def serve(settings: Settings, on_listening: Callable[[str, str], None]) ->
             log.warning("a password in the Redis URL can be seen by others: use --redis-password-file")
         bridge = _bridge(settings, redis_url)
         try:
-            server, port = app.serve(bridge, host=settings.host, port=settings.port, allow_origin=settings.allow_origin)
+            server, port = app.serve(
+                bridge,
+                host=settings.host,
+                port=settings.port,
+                allow_origin=settings.allow_origin,
+                max_handshakes=settings.max_handshakes,
+            )
             if settings.metrics_port is not None:
                 stack.callback(serve_metrics(bridge, settings.host, settings.metrics_port).stop)
         except OSError as error:
@@ -54,13 +60,17 @@ async def serve(settings: Settings, on_listening: Callable[[str, str], None]) ->
         await asyncio.wait({first, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
             on_listening(f"http://{_bracketed(settings.host)}:{port}", redis_url)
-        await stopped
+        failed = asyncio.create_task(bridge.failure())
+        await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        fault = failed.exception() if failed.done() else None
         log.info("stopping")
-        for task in (starting, first):
-            task.cancel()
         server.stop()
         await bridge.stop()
         await server.close_all_connections()
+        for task in (starting, first, failed, stopped):
+            task.cancel()
+        if fault is not None:
+            raise BridgeError(f"the bridge has failed: {fault!r}")
 
 
 def _bridge(settings: Settings, redis_url: str) -> WebSocketBridge:
@@ -71,6 +81,7 @@ def _bridge(settings: Settings, redis_url: str) -> WebSocketBridge:
         exchange_name=settings.exchange_name,
         keys=KeyWatch(KeyFile(settings.api_keys)),
         ping_interval=settings.ping_interval,
+        max_connections=settings.max_connections,
         max_connections_per_key=settings.max_connections_per_key,
         max_subscriptions=settings.max_subscriptions,
         skip_bytes=settings.skip_bytes,

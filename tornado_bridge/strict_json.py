@@ -9,8 +9,8 @@ MAX_DEPTH = 32
 
 _decode = msgspec.json.Decoder().decode
 
-# Possessive, so that a hostile text costs no more than its length.
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+# Possessive, and no string is left without a match, however it ends: a hostile text costs no more than its length.
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?+\Z)|[\[{]|[\]}]', re.DOTALL)
 
 
 def parse(text: str) -> Any:
