@@ -74,6 +74,11 @@ class RedisServer:
                 pipeline.publish(source, payload)
             pipeline.execute()
 
+    def subscribers(self) -> int:
+        """Return how many patterns are subscribed to."""
+        with self.client() as client:
+            return int(client.pubsub_numpat())
+
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
@@ -131,6 +136,8 @@ class BridgeProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # A line that was read ahead would not be seen by select.
+            bufsize=0,
             env={**clean, "PYTHONUNBUFFERED": "1", **(environment or {})},
         )
 
