@@ -114,9 +114,13 @@ class Process:
         written = self._errors.read().decode(errors="replace")
         return ProcessFailed(f"{self._name} {reason}\n{written}".rstrip())
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def cpu_seconds(self) -> float:
         """User and system time of the process with all its threads, in steps of one tick (10 ms each)."""
-        fields = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import redis
 
@@ -44,10 +44,9 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
+        options = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
         self._process = subprocess.Popen(
-            [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-            + ["--dir", self._directory.name, *self._arguments],
-            stdout=subprocess.DEVNULL,
+            [self._binary, *options, "--dir", self._directory.name, *self._arguments], stdout=subprocess.DEVNULL
         )
         self.wait()
 
@@ -143,11 +142,11 @@ class BridgeProcess:
 
     def line(self, timeout: float = 15) -> str:
         """Return the next line of stdout, without its end."""
-        assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], timeout)
-        if not readable:
-            raise AssertionError("no line in time")
-        return self.process.stdout.readline().decode().rstrip("\n")
+        return _line(self.process.stdout, timeout)
+
+    def error_line(self, timeout: float = 15) -> str:
+        """Return the next line of stderr, without its end."""
+        return _line(self.process.stderr, timeout)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 10) -> tuple[int, str, str]:
         """Send a signal, and return exit status and what is left of stdout and stderr."""
@@ -159,6 +158,14 @@ class BridgeProcess:
         """Wait for the end, and return exit status, stdout and stderr."""
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, out.decode(), err.decode()
+
+
+def _line(stream: IO[bytes] | None, timeout: float) -> str:
+    assert stream is not None
+    readable, _, _ = select.select([stream], [], [], timeout)
+    if not readable:
+        raise AssertionError("no line in time")
+    return stream.readline().decode().rstrip("\n")
 
 
 @contextlib.contextmanager

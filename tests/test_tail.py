@@ -98,6 +98,14 @@ def test_a_type_that_is_no_text_is_no_type() -> None:
     assert envelope_line({"type": ["x"], "channel": 7, "data": {"a": 1}}, NOON) == "12:00:01.234Z 7 a=1"
 
 
+def test_a_value_that_is_nested_too_deep_to_be_written_is_left_out() -> None:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+
+    assert envelope_line({"data": {"a": nested, "b": 1}}, NOON) == "12:00:01.234Z - a=(nested too deep) b=1"
+
+
 def test_control_characters_of_the_server_reach_no_terminal() -> None:
     envelope = {"type": "x", "channel": "a\x1b[2J", "data": {"k\x07": "v\r\n\x9b31m\u202e"}}
 
@@ -255,7 +263,7 @@ def follow(
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  it is other threads that make it true
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -627,6 +635,15 @@ def test_a_close_that_comes_while_subscribing_is_understood() -> None:
     assert (status, err) == (1, [f"tail: {url} closed: 4001 Invalid API key"])
 
 
+def test_a_server_of_web_pages_is_told() -> None:
+    answers = iter([b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"HTTP/1.1 404 Not Found\r\n\r\n"])
+
+    with answering(lambda _: next(answers)) as url:
+        _, _, err = follow(url)
+
+    assert err[0] == f"tail: cannot reach {url}: Non-websocket response; trying again"
+
+
 def test_the_server_is_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail_module, "PING_INTERVAL", 0.02)
     pinged = False
@@ -678,6 +695,7 @@ def test_cancelling_closes_the_connection() -> None:
         "",
         "127.0.0.1:8765",
         "http://127.0.0.1/x",
+        "WS://127.0.0.1/x",
         "ws:///x",
         "ws://h:99999/x",
         "ws://h:0/x",
@@ -807,15 +825,13 @@ def test_a_signal_ends_it_with_zero_and_its_handlers_come_back(number: signal.Si
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def unread(pipe: int) -> int:
-    return int(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0])
-
-
-def wait_until_full(pipe: int) -> None:
-    deadline = time.monotonic() + 20
-    while unread(pipe) < fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def wait_until_blocked(pipe: int) -> None:
+    """Wait until a writer has filled a pipe and gets no further."""
+    deadline, size, still = time.monotonic() + 20, 0, 0
+    while still < 20 and time.monotonic() < deadline:
+        before, size = size, int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+        still = still + 1 if size == before > 16_384 else 0
+        time.sleep(0.01)
 
 
 def test_a_signal_ends_it_though_nobody_reads_the_output() -> None:
@@ -825,7 +841,7 @@ def test_a_signal_ends_it_though_nobody_reads_the_output() -> None:
         grant(connection)
         for _ in range(200):
             connection.send(json.dumps({"type": "x", "data": {"a": "x" * 1_000}}))
-        wait_until_full(reader)
+        wait_until_blocked(reader)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with (

@@ -1,5 +1,6 @@
 """The HTTP side: the stream's endpoint, and the two questions of a load balancer."""
 
+import logging
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ import structlog
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
 
 from tornado_bridge.bridge import WebSocketBridge
@@ -50,6 +51,7 @@ class Doorway(HTTPServer):
         self._max_handshakes = max_handshakes
         self._handshakes = 0
         self._log = ThrottledLog(log)
+        logging.getLogger("tornado.general").addFilter(_without_quotation)
         super().initialize(*args, **kwargs)
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
@@ -78,7 +80,10 @@ def serve(
     Raises OSError where the port cannot be had.
     """
     application = Application(
-        routes(bridge, allow_origin=allow_origin), log_function=_log_request, serve_traceback=False
+        routes(bridge, allow_origin=allow_origin),
+        default_handler_class=MissingHandler,
+        log_function=_log_request,
+        serve_traceback=False,
     )
     server = Doorway(
         application,
@@ -100,11 +105,26 @@ def _log_request(handler: RequestHandler) -> None:
     log.debug("request", method=handler.request.method, path=handler.request.path, status=handler.get_status())
 
 
+def _without_quotation(record: logging.LogRecord) -> bool:
+    """Cut off what Tornado quotes of a malformed request: it may be an API key."""
+    if str(record.msg).startswith("Malformed HTTP message"):
+        record.msg, record.args = "Malformed HTTP message", ()
+    return True
+
+
 class _QuietHandler(RequestHandler):
     """A handler whose errors name neither the query nor the headers, which may hold an API key."""
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        log.error("request failed", path=self.request.path, error=getattr(typ, "__name__", "unknown"))
+        if not isinstance(value, HTTPError):  # those are the client's own
+            log.error("request failed", path=self.request.path, error=getattr(typ, "__name__", "unknown"))
+
+
+class MissingHandler(_QuietHandler):
+    """Whatever is not here."""
+
+    def prepare(self) -> None:
+        raise HTTPError(404)
 
 
 class HealthHandler(_QuietHandler):

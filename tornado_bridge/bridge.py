@@ -190,7 +190,9 @@ class WebSocketBridge:
         outlet = Outlet(stream, self._slow_rule, clock=time.monotonic, on_slow=self._slow.add)
         admitted = self._admit(key)
         if not isinstance(admitted, Allowance):
-            websocket = WebSocket(stream, outlet, max_message=MAX_MESSAGE, on_text=_ignore, on_pong=_ignore)
+            websocket = WebSocket(
+                stream, outlet, max_message=MAX_MESSAGE, on_text=_ignore, on_pong=_ignore, on_closing=_ignore
+            )
             self.refusals[admitted[0]] += 1
             websocket.close(*admitted)
             self._serve(websocket.run())

@@ -116,7 +116,10 @@ def _compile(name: str, rule: Rule) -> "functools.partial[bool]":
         if not allowed or any(not _LITERAL.fullmatch(text) for text in allowed):
             raise ValueError(f"the rule of {name!r} must allow at least one text, and plain names only")
         return functools.partial(_is_one_of, allowed)
+    if not isinstance(rule, str):
+        raise ValueError(f"the rule of {name!r} is neither a regular expression nor a tuple of texts")
     try:
+        re.compile(rule)  # alone first: `a)|(b` is one only inside of the parentheses below
         return functools.partial(_is_whole, re.compile(rf"(?![^:*]*[:*])(?:{rule})", re.ASCII))
     except re.error as error:
         raise ValueError(f"the rule of {name!r} is no regular expression ({error})") from None

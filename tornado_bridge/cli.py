@@ -3,8 +3,9 @@
 import asyncio
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,10 +18,13 @@ from tornado_bridge.errors import BridgeError, ConfigurationError
 from tornado_bridge.keys import Key, KeyFile
 from tornado_bridge.registry import Plugin, Registry
 
+PROGRAM = "tornado-bridge"
 KEY_VARIABLE = "TORNADO_BRIDGE_API_KEY"
 
 FAILED = 1
 UNUSABLE = 2
+
+_DID_YOU_MEAN = re.compile(r"\. \(?Did you mean (?:one of: )?(.*)\?\)?$")
 
 
 class SettingsCommand(click.Command):
@@ -28,9 +32,7 @@ class SettingsCommand(click.Command):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        for name, field in settings.Settings.model_fields.items():
-            if name not in settings.NOT_AN_OPTION:
-                self.params.append(_option(name, field))
+        self.params += [_option(name) for name in settings.Settings.model_fields if name not in settings.NOT_AN_OPTION]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for group in settings.GROUPS:
@@ -41,12 +43,13 @@ class SettingsCommand(click.Command):
             ]
             with formatter.section(group):
                 formatter.write_dl(records)
-        others = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.name in ("config", "help")]
+        others = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.name not in settings.Settings.model_fields]
         with formatter.section("Other"):
             formatter.write_dl([record for record in others if record is not None])
 
 
-def _option(name: str, field: Any) -> click.Option:
+def _option(name: str) -> click.Option:
+    field = settings.Settings.model_fields[name]
     repeatable = field.default == ()
     return click.Option([settings.option(name)], type=str, multiple=repeatable, help=_help(name, field))
 
@@ -58,13 +61,21 @@ def _help(name: str, field: Any) -> str:
     return f"{field.description}  [default: {field.default}{' ' + unit if unit else ''}]"
 
 
-@click.group()
-@click.version_option(tornado_bridge.__version__, prog_name="tornado-bridge")
+_version_option = click.version_option(tornado_bridge.__version__, prog_name=PROGRAM)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+@click.group(no_args_is_help=False)
+@_version_option
 def cli() -> None:
     """Relays internal Redis events to WebSocket clients as redacted envelopes."""
 
 
 @cli.command(cls=SettingsCommand)
+@_version_option
 @click.option(
     "--config", type=click.Path(path_type=Path), envvar="TORNADO_BRIDGE_CONFIG", help="TOML file of settings."
 )
@@ -74,21 +85,21 @@ def serve(config: Path | None, **options: Any) -> None:
     Each setting is taken from, in this order: its option, TORNADO_BRIDGE_NAME in the environment, NAME in the --config
     file, its default. The Redis password is no option: TORNADO_BRIDGE_REDIS_PASSWORD, or --redis-password-file.
     """
-    settled = settings.settle({name: value for name, value in options.items() if value not in (None, ())}, config)
+    settled = settings.settle(_given(options), config)
     logs.configure(settled.log_level, settled.log_format)
     asyncio.run(server.serve(settled, lambda url, _: click.echo(f"listening on {url}")))
 
 
-@cli.command()
-@click.option("--port", type=int, default=8765, show_default=True, help="Port to listen on; 0 picks one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-def demo(port: int, host: str) -> None:
+@cli.command(params=[_option("port"), _option("host")])
+@_version_option
+def demo(**options: Any) -> None:
     """Run a server on an embedded Redis, with a synthetic market and a demo key."""
     logs.configure("warning", "text")
-    asyncio.run(demonstration.demo(host, port, click.echo))
+    asyncio.run(demonstration.demo(_given(options), click.echo))
 
 
-@cli.group()
+@cli.group(no_args_is_help=False)
+@_version_option
 def keys() -> None:
     """Make, list and revoke API keys."""
 
@@ -107,7 +118,10 @@ def _key_file(command: Callable[..., None]) -> Callable[..., None]:
 @keys.command()
 @click.argument("name")
 @_key_file
-@click.option("--max-connections", type=int, help="Live connections of this key, instead of the server's setting.")
+@_version_option
+@click.option(
+    "--max-connections", type=click.IntRange(1), help="Live connections of this key, instead of the server's setting."
+)
 @click.option("--channels", multiple=True, help="Channel pattern that the key may have; repeatable; all unless given.")
 def create(name: str, path: Path, max_connections: int | None, channels: Sequence[str]) -> None:
     """Make a key and print it, this once; the file holds its SHA-256 alone."""
@@ -120,6 +134,7 @@ def create(name: str, path: Path, max_connections: int | None, channels: Sequenc
 
 @keys.command("list")
 @_key_file
+@_version_option
 def list_keys(path: Path) -> None:
     """List all keys, the revoked ones among them."""
     rows = [("ID", "NAME", "CREATED", "STATE", "CONNECTIONS", "CHANNELS"), *map(_row, KeyFile(path).read())]
@@ -140,6 +155,7 @@ def _row(key: Key) -> tuple[str, ...]:
 @keys.command()
 @click.argument("name")
 @_key_file
+@_version_option
 def revoke(name: str, path: Path) -> None:
     """Revoke a key; a running server closes its connections within 2 s."""
     KeyFile(path).revoke(name)
@@ -152,6 +168,7 @@ def revoke(name: str, path: Path) -> None:
 @click.option("--api-key-file", type=click.Path(path_type=Path), help="File that holds the API key.")
 @click.option("--api-key", help=f"API key; visible to every user of the machine: rather set {KEY_VARIABLE}.")
 @click.option("--json", "as_json", is_flag=True, help="Print each envelope as it came, one a line.")
+@_version_option
 def tail_command(
     channels: tuple[str, ...], url: str, api_key_file: Path | None, api_key: str | None, as_json: bool
 ) -> None:
@@ -165,16 +182,20 @@ def _api_key(given: str | None, file: Path | None) -> str:
         return given
     if file is not None:
         try:
-            return file.read_text(encoding="utf-8").strip()
+            key = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
-            raise ConfigurationError(f"--api-key-file: {file} cannot be read as UTF-8 text") from None
-    if KEY_VARIABLE in os.environ:
+            key = ""
+        if not key:
+            raise ConfigurationError(f"--api-key-file: expected a readable file that holds an API key, got {file}")
+        return key
+    if os.environ.get(KEY_VARIABLE):
         return os.environ[KEY_VARIABLE]
     raise ConfigurationError(f"an API key is required: expected in {KEY_VARIABLE} or by --api-key-file")
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_version_option
 def plugins(as_json: bool) -> None:
     """List the installed plugins."""
     installed = [_described(plugin) for plugin in Registry().plugins]
@@ -222,18 +243,26 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 def main() -> NoReturn:
     """Run the command line; ends the process with 0, 1 (failed while running) or 2 (unusable arguments or settings)."""
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name=PROGRAM, standalone_mode=False)
     except click.UsageError as error:
-        _fail(error.format_message(), UNUSABLE)
+        # Click asks after a mistyped name, in a second sentence.
+        sentence = _DID_YOU_MEAN.sub(r": perhaps \1", error.format_message()).rstrip(".")
+        path = PROGRAM if error.ctx is None else error.ctx.command_path
+        _fail(f"{sentence} (see {path} --help)", UNUSABLE)
     except ConfigurationError as error:
         _fail(str(error), UNUSABLE)
-    except (click.ClickException, BridgeError) as error:
+    except BridgeError as error:
         _fail(str(error), FAILED)
+    except OSError as error:
+        # What could not be written is in the buffer still, and the interpreter would try again at exit.
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _fail(f"failed: {error.strerror}", FAILED)
     except click.Abort:
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(sentence: str, status: int) -> NoReturn:
-    click.echo(f"tornado-bridge: {sentence}", err=True)
+    click.echo(f"{PROGRAM}: {sentence}", err=True)
     sys.exit(status)

@@ -54,7 +54,12 @@ class Connection:
         self.allowance = allowance
         self.outlet = outlet
         self.websocket = WebSocket(
-            stream, outlet, max_message=MAX_MESSAGE, on_text=self._on_text, on_pong=self._on_pong
+            stream,
+            outlet,
+            max_message=MAX_MESSAGE,
+            on_text=self._on_text,
+            on_pong=self._on_pong,
+            on_closing=self.end,
         )
         self._dialogue = dialogue
         self._hub = hub
@@ -80,7 +85,6 @@ class Connection:
 
     def dismiss(self, code: CloseCode, reason: str) -> None:
         """End the connection with a close code; nothing that the client sends from now on is processed."""
-        self.end()
         self.websocket.close(code, reason)
 
     def end(self) -> None:

@@ -1,8 +1,9 @@
 """The egress firewall: an envelope leaves through here, or not at all.
 
-What is checked is what is sent: the envelope is encoded first and decoded again, so that no object of a plugin
-can show the checks one face and the socket another. Two checks follow, independent of each other: the member
-names against the declared set, and the whole against the event type's JSON Schema.
+What is checked is what is sent: the data is encoded first and decoded again, and what came of it is checked and
+sent, so that no object of a plugin can show the checks one face and the socket another. Two checks are made,
+independent of each other: the member names against the declared set, and the whole against the event type's JSON
+Schema.
 """
 
 from typing import Any, Final
@@ -44,10 +45,17 @@ class Firewall:
     """
 
     def __init__(self, event_type: EventType) -> None:
-        for finding in lint.findings(event_type.emits):
+        try:
+            schema = _decode(_encode(event_type.emits))
+        except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+            raise ValueError(f"the schema of {event_type.name!r} is no JSON ({error})") from None
+        for finding in lint.findings(schema):
             raise ValueError(f"the schema of {event_type.name!r} is open at {finding}")
-        self._validator = Validator(event_type.emits)
-        self._names = lint.member_names(event_type.emits)
+        try:
+            self._validator = Validator(schema)
+        except ValueError as error:
+            raise ValueError(f"the schema of {event_type.name!r} {error}") from None
+        self._names = lint.member_names(schema)
         if not isinstance(self._names, dict) or self._names.keys() != {"type", "channel", "data"}:
             raise ValueError(f"the schema of {event_type.name!r} is not that of an envelope: type, channel, data")
         self._type = event_type.name
@@ -61,17 +69,16 @@ class Firewall:
         Raises EnvelopeRefused where a check fails, and whatever the encoder raises for what is no JSON.
         """
         channel = envelope.channel
-        if channel not in self._channels:
+        # The type first: a text of a plugin's own class can claim to be any other.
+        if type(channel) is not str or channel not in self._channels:
             self._admit(channel)
-        text = _encode({"type": self._type, "channel": channel, "data": envelope.data})
-        whole = _decode(text)
+        whole = {"type": self._type, "channel": channel, "data": _decode(_encode(envelope.data))}
         _check_names(whole, self._names, "$")
         if not self._validator.admits(whole):
-            error = self._validator.first_error(whole)
-            path = error.json_path if error is not None else "$"
-            rule = str(error.validator) if error is not None else "schema"
-            raise EnvelopeRefused(path, f"breaks the schema's {rule}")
-        return CheckedEnvelope(channel, frames.text(text))
+            path, keyword = self._validator.first_fault(whole)
+            raise EnvelopeRefused(path, f"breaks the schema's {keyword}")
+        # Encoded anew: the plugin's own text may hold a member twice, of which only the last was seen.
+        return CheckedEnvelope(channel, frames.text(_encode(whole)))
 
     def _admit(self, channel: str) -> None:
         if type(channel) is not str or self._form.match(channel) is None:

@@ -21,7 +21,7 @@ class EventType:
     member that it does not declare is never decoded. `emits` is the JSON Schema (draft 2020-12) of the whole
     envelope, closed at every depth; `tornado_bridge.envelope_schema` writes one around the members of `data`.
 
-    Raises ValueError for a form or a rule that is none.
+    Raises ValueError for a form, a rule or a structure that is none.
     """
 
     name: str
@@ -34,6 +34,8 @@ class EventType:
     channel_form: Form = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.reads, type) and issubclass(self.reads, msgspec.Struct)):
+            raise ValueError(f"{self.name!r} reads what is no msgspec structure")
         object.__setattr__(self, "source_form", Form(self.source, self.parameters))
         object.__setattr__(self, "channel_form", Form(self.channel, self.parameters))
         unused = self.parameters.keys() - {*self.source_form.parameters, *self.channel_form.parameters}

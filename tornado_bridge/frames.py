@@ -42,9 +42,14 @@ _MAX_CONTROL = 125
 PING = bytes((_FIN | Opcode.PING, 0))
 
 
+def message(opcode: Opcode, payload: bytes) -> bytes:
+    """Return the one frame of a whole message, TEXT (of UTF-8 bytes) or BINARY."""
+    return _header(opcode, len(payload)) + payload
+
+
 def text(payload: bytes) -> bytes:
     """Return the text frame of UTF-8 bytes."""
-    return _header(Opcode.TEXT, len(payload)) + payload
+    return message(Opcode.TEXT, payload)
 
 
 def pong(payload: bytes) -> bytes:
@@ -77,16 +82,19 @@ class ProtocolError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Received:
-    """A whole message or a control frame: `opcode` is TEXT, CLOSE, PING or PONG.
+    """A whole message or a control frame: `opcode` is TEXT, BINARY, CLOSE, PING or PONG.
 
-    A binary message arrives as TEXT: it is taken as its UTF-8 text. `text` is that of a message, `payload` that of
-    a ping or pong, `code` and `text` those of a close (None and "" where it has none).
+    `text` is that of a text message or the reason of a close, `payload` that of a binary message, ping or pong, `code`
+    that of a close (None where it has none).
     """
 
     opcode: Opcode
     text: str = ""
     payload: bytes = b""
     code: int | None = None
+
+
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class FrameReader:
@@ -96,14 +104,15 @@ class FrameReader:
     between two reads.
     """
 
-    __slots__ = ("_buffer", "_decoder", "_max_message", "_message")
+    __slots__ = ("_buffer", "_decoder", "_max_message", "_message", "_opcode")
 
     def __init__(self, max_message: int) -> None:
         self._max_message = max_message
         self._buffer = b""
         # Bytes, not text: a text of one character takes as much memory as 80 bytes.
         self._message: bytearray | None = None
-        self._decoder: codecs.IncrementalDecoder | None = None
+        self._opcode = Opcode.TEXT
+        self._decoder = _utf8_decoder()
 
     def feed(self, data: bytes) -> Iterator[Received]:
         """Yield what `data` completes.
@@ -145,35 +154,51 @@ class FrameReader:
         return first, _unmask(buffer[start : start + 4], buffer[start + 4 : end]), end
 
     def _take(self, first: int, payload: bytes) -> Received | None:
-        opcode = first & 0x0F
-        if opcode == Opcode.PING or opcode == Opcode.PONG:
-            return Received(Opcode(opcode), payload=payload)
-        if opcode == Opcode.CLOSE:
+        opcode = Opcode(first & 0x0F)
+        final = bool(first & _FIN)
+        if opcode is Opcode.PING or opcode is Opcode.PONG:
+            return Received(opcode, payload=payload)
+        if opcode is Opcode.CLOSE:
             return _close(payload)
-        if opcode == Opcode.CONTINUATION:
-            if self._message is None:
-                raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Nothing to continue")
-        elif self._message is not None:
+        if opcode is Opcode.CONTINUATION:
+            return self._continue(payload, final)
+        if self._message is not None:
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Message inside a message")
-        return self._take_data(payload, final=bool(first & _FIN))
+        if final:
+            return _message(opcode, payload)
+        self._opcode = opcode
+        self._message = bytearray()
+        self._decoder = _utf8_decoder()
+        return self._continue(payload, final)
 
-    def _take_data(self, payload: bytes, final: bool) -> Received | None:
-        try:
-            if self._message is None:
-                if final:
-                    return Received(Opcode.TEXT, text=payload.decode())
-                self._message = bytearray()
-                self._decoder = codecs.getincrementaldecoder("utf-8")()
-            assert self._decoder is not None
-            self._decoder.decode(payload, final)
-        except UnicodeDecodeError:
-            raise ProtocolError(CloseCode.INVALID_DATA, "Invalid UTF-8") from None
+    def _continue(self, payload: bytes, final: bool) -> Received | None:
+        if self._message is None:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Nothing to continue")
         self._message += payload
+        if self._opcode is Opcode.TEXT:
+            # RFC 6455 section 8.1: what is no UTF-8 fails with the fragment that shows it.
+            try:
+                self._decoder.decode(payload, final)
+            except UnicodeDecodeError:
+                raise ProtocolError(CloseCode.INVALID_DATA, "Invalid UTF-8") from None
         if not final:
             return None
-        text = self._message.decode()
-        self._message = self._decoder = None
-        return Received(Opcode.TEXT, text=text)
+        message, self._message = bytes(self._message), None
+        return _message(self._opcode, message)
+
+
+def _message(opcode: Opcode, payload: bytes) -> Received:
+    if opcode is Opcode.BINARY:
+        return Received(opcode, payload=payload)
+    return Received(opcode, text=utf8(payload))
+
+
+def utf8(payload: bytes) -> str:
+    """Return the text of a payload; raises ProtocolError where it is not UTF-8."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(CloseCode.INVALID_DATA, "Invalid UTF-8") from None
 
 
 def _check_header(first: int, second: int, length: int) -> None:
@@ -208,10 +233,7 @@ def _close(payload: bytes) -> Received:
     code = int.from_bytes(payload[:2])
     if not _may_be_sent(code):
         raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Invalid close code")
-    try:
-        return Received(Opcode.CLOSE, code=code, text=payload[2:].decode())
-    except UnicodeDecodeError:
-        raise ProtocolError(CloseCode.INVALID_DATA, "Invalid UTF-8") from None
+    return Received(Opcode.CLOSE, code=code, text=utf8(payload[2:]))
 
 
 def _may_be_sent(code: int) -> bool:

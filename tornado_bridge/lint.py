@@ -5,7 +5,9 @@ anchored pattern of bounded length, every number and array has its bounds, and n
 would pass over.
 """
 
+import functools
 import re
+import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +15,16 @@ from typing import Any
 MAX_LENGTH = 1024
 MAX_ITEMS = 1024
 
-_ANNOTATIONS = {"$schema", "$id", "$comment", "$defs", "title", "description", "examples"}
+# Past it the JSON readers of clients lose digits.
+MAX_NUMBER = 2**53 - 1
+
+# How many different characters a pattern may name: letters, digits and some signs; printable ASCII is 95.
+MAX_ALPHABET = 80
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+# `$id` is none of them: it changes what every `$ref` below it means.
+_ANNOTATIONS = {"$comment", "title", "description", "examples"}
 _KEYWORDS: dict[str, set[str]] = {
     "object": {"properties", "required", "additionalProperties"},
     "array": {"items", "minItems", "maxItems", "uniqueItems"},
@@ -24,17 +35,23 @@ _KEYWORDS: dict[str, set[str]] = {
     "null": set(),
 }
 
+# A plain name: a JSON Pointer reads `a/b`, `a~1b` and `%61` as something else.
+_REFERENCE = re.compile(r"#/\$defs/([A-Za-z0-9_-]+)")
+
 # The member names that a closed schema admits, as a tree: None is a leaf, the tree of an array that of its items.
 Names = dict[str, "Names | None"]
 
 
 def findings(schema: Any, root: Any = None, path: str = "$", refs: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield what leaves `schema` open, each as `path: reason`; nothing where it is closed."""
-    root = schema if root is None else root
     if not isinstance(schema, Mapping):
         yield f"{path}: is no schema object"
         return
     keywords = schema.keys() - _ANNOTATIONS
+    if root is None:
+        root = schema
+        keywords -= {"$schema", "$defs"}
+        yield from _root_findings(schema)
     if "$ref" in schema:
         yield from _ref_findings(schema, keywords, root, path, refs)
     elif "const" in schema or "enum" in schema:
@@ -54,9 +71,22 @@ def findings(schema: Any, root: Any = None, path: str = "$", refs: tuple[str, ..
         elif kind == "string":
             yield from _string_findings(schema, path)
         elif kind in ("integer", "number") and not all(
-            type(schema.get(bound)) in (int, float) for bound in ("minimum", "maximum")
+            type(schema.get(bound)) in (int, float) and abs(schema[bound]) <= MAX_NUMBER
+            for bound in ("minimum", "maximum")
         ):
-            yield f"{path}: a number needs a minimum and a maximum"
+            yield f"{path}: a number needs a minimum and a maximum, neither beyond {MAX_NUMBER}"
+
+
+def _root_findings(schema: Mapping[str, Any]) -> Iterator[str]:
+    if schema.get("$schema", DIALECT) != DIALECT:
+        yield f"$: the $schema is not {DIALECT}"
+    definitions = schema.get("$defs", {})
+    if not isinstance(definitions, Mapping):
+        yield "$.$defs: is no object"
+        return
+    # Also those that nothing refers to: an `$id` in one of them could take the place of another.
+    for name, definition in definitions.items():
+        yield from findings(definition, schema, f"$.$defs.{name}")
 
 
 def _ref_findings(
@@ -74,10 +104,10 @@ def _ref_findings(
 
 
 def _resolve(root: Any, target: Any) -> Any:
-    prefix = "#/$defs/"
-    if not isinstance(target, str) or not target.startswith(prefix) or not isinstance(root.get("$defs"), Mapping):
+    found = _REFERENCE.fullmatch(target) if isinstance(target, str) else None
+    if found is None or not isinstance(root.get("$defs"), Mapping):
         return None
-    return root["$defs"].get(target.removeprefix(prefix))
+    return root["$defs"].get(found[1])
 
 
 def _choice_findings(schema: Mapping[str, Any], keywords: set[str], path: str) -> Iterator[str]:
@@ -112,7 +142,7 @@ def _object_findings(schema: Mapping[str, Any], root: Any, path: str, refs: tupl
         yield f"{path}: the object lists no properties"
         return
     required = schema.get("required", [])
-    if not isinstance(required, list) or not set(required) <= properties.keys():
+    if not isinstance(required, list) or any(type(name) is not str or name not in properties for name in required):
         yield f"{path}: required names a member that is not among the properties"
     for name, member in properties.items():
         yield from findings(member, root, f"{path}.{name}", refs)
@@ -139,35 +169,70 @@ def _string_findings(schema: Mapping[str, Any], path: str) -> Iterator[str]:
         yield f"{path}: the pattern {reason}"
 
 
-_TOKEN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\(\?.?|.", re.DOTALL)
+# The part of ECMA-262's patterns that every engine reads alike and that names what it admits: characters, classes that
+# list theirs, \d and \w, groups, quantifiers. No dot, no complement, no look-around, no set operation.
+_ESCAPED = r"\\[\^$\\.*+?()\[\]{}|/]"
+_IN_CLASS = rf"(?:{_ESCAPED}|\\-|[^\\\[\]])"
+_PIECE = re.compile(
+    rf"(?P<listed>\[(?!\^)(?:(?!--|&&|~~|\|\|)(?:\\[dw]|{_IN_CLASS}))+\])"
+    rf"|(?P<char>{_ESCAPED}|[^\^$\\.*+?()\[\]{{}}|])"
+    r"|(?P<shorthand>\\[dw])"
+    r"|(?P<open>\((?:\?:|(?!\?)))"
+    r"|(?P<close>\))"
+    r"|(?P<bar>\|)"
+    r"|(?P<quantifier>(?:[*+?]|\{[0-9]+(?:,[0-9]*)?\})\??(?![*+?{]))",
+)
+_LISTED = re.compile(rf"(?P<shorthand>\\[dw])|(?P<low>{_IN_CLASS})(?:-(?P<high>{_IN_CLASS}))?")
+_SHORTHANDS = {r"\d": set(string.digits), r"\w": set(string.ascii_letters + string.digits + "_")}
 
 
 def _pattern_fault(pattern: str) -> str | None:
     """Return why a pattern admits more than it names; None where it does not."""
+    at, end, depth = 1, len(pattern) - 1, 0
+    alphabet: set[str] = set()
+    if end < 1 or pattern[0] != "^" or pattern[end] != "$":
+        return "is not anchored at both ends"
+    while at < end:
+        piece = _PIECE.match(pattern, at)
+        if piece is None:
+            return f"has {pattern[at : at + 4]!r}, which is no character, listed class, group or quantifier"
+        text = piece[0]
+        match piece.lastgroup:
+            case "open":
+                depth += 1
+            case "close":
+                depth -= 1
+            case "bar" if depth == 0:
+                return "has an alternative outside a group, which is not anchored"
+            case "listed":
+                alphabet |= _listed(text)
+            case "shorthand":
+                alphabet |= _SHORTHANDS[text]
+            case "char":
+                alphabet.add(text[-1])
+        at = piece.end()
+    if at != end:
+        return "is not anchored at both ends"
+    if len(alphabet) > MAX_ALPHABET:
+        return f"names over {MAX_ALPHABET} different characters, which is nearly any text"
     try:
         re.compile(pattern)
     except re.error:
         return "is no regular expression"
-    tokens: list[str] = _TOKEN.findall(pattern)
-    if len(tokens) < 2 or tokens[0] != "^" or tokens[-1] != "$":
-        return "is not anchored at both ends"
-    depth = 0
-    for token in tokens[1:-1]:
-        if token == "(?:" or token == "(":
-            depth += 1
-        elif token == ")":
-            depth -= 1
-        elif token == "|" and depth == 0:
-            return "has an alternative outside a group, which is not anchored"
-        elif token in ("^", "$"):
-            return "has an anchor inside"
-        elif token == "." or token.startswith("[^") or token in (r"\S", r"\W", r"\D"):
-            return f"has {token!r}, which admits nearly any text"
-        elif token.startswith("(?") or (token[0] == "\\" and token[1] in "bBkpP123456789"):
-            return f"has {token!r}, which validators read differently"
-        elif token[0] == "[" and any(escape in token for escape in (r"\S", r"\W", r"\D")):
-            return f"has {token!r}, which admits nearly any text"
     return None
+
+
+def _listed(text: str) -> set[str]:
+    """Return the characters of a class; of a range that is too long, enough to be too many."""
+    found: set[str] = set()
+    for part in _LISTED.finditer(text[1:-1]):
+        if part["shorthand"]:
+            found |= _SHORTHANDS[part["shorthand"]]
+        else:
+            low = ord(part["low"][-1])
+            high = ord(part["high"][-1]) if part["high"] else low
+            found.update(map(chr, range(low, min(high, low + MAX_ALPHABET) + 1)))
+    return found
 
 
 def member_names(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Names | None:
@@ -177,12 +242,15 @@ def member_names(schema: Mapping[str, Any], root: Mapping[str, Any] | None = Non
         return member_names(_resolve(root, schema["$ref"]), root)
     branches = schema.get("anyOf") or schema.get("oneOf")
     if branches:
-        merged: Names = {}
-        for branch in branches:
-            merged.update(member_names(branch, root) or {})
-        return merged or None
+        return functools.reduce(_merged, (member_names(branch, root) for branch in branches))
     if "properties" in schema:
         return {name: member_names(member, root) for name, member in schema["properties"].items()}
     if "items" in schema:
         return member_names(schema["items"], root)
     return None
+
+
+def _merged(mine: Names | None, theirs: Names | None) -> Names | None:
+    if not mine or not theirs:
+        return mine or theirs
+    return {name: _merged(mine.get(name), theirs.get(name)) for name in {**mine, **theirs}}

@@ -9,6 +9,7 @@ import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from tornado_bridge.bridge import WebSocketBridge
@@ -66,11 +67,15 @@ class MetricsHandler(RequestHandler):
         self.finish(prometheus_client.generate_latest(self._registry))
 
 
-def serve_metrics(bridge: WebSocketBridge, host: str, port: int) -> HTTPServer:
-    """Serve `/metrics` on a port of its own, which clients need not reach; raises OSError where it cannot be had."""
+def serve_metrics(bridge: WebSocketBridge, host: str, port: int) -> tuple[HTTPServer, int]:
+    """Serve `/metrics` on a port of its own, which clients need not reach; returns the server and the port.
+
+    Port 0 takes a free one. Raises OSError where the port cannot be had.
+    """
     server = HTTPServer(Application([("/metrics", MetricsHandler, {"bridge": bridge})], log_function=_no_log))
-    server.listen(port, host)
-    return server
+    sockets = bind_sockets(port, host)
+    server.add_sockets(sockets)
+    return server, sockets[0].getsockname()[1]
 
 
 def _no_log(_: RequestHandler) -> None:

@@ -7,13 +7,16 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream
 
 from tornado_bridge import frames
 from tornado_bridge.hub import Cohort, Send
 
 # What is held back is given to the stream in pieces, so that how much of it is left is known this closely, in bytes.
 _PIECE = 16_384
+
+# What an idle outlet holds; one object for all of them, and never added to.
+_NOTHING = bytearray()
 
 # SO_LINGER with a time of zero: close() resets the connection and frees what the kernel holds for it.
 _RESET = struct.pack("ii", 1, 0)
@@ -44,10 +47,12 @@ class Outlet:
     __slots__ = (
         "_clock",
         "_finishing",
+        "_held",
         "_on_slow",
         "_pong",
         "_rule",
         "_stream",
+        "_taking",
         "buffered",
         "cohort",
         "cut_off",
@@ -74,6 +79,12 @@ class Outlet:
         self.cut_off = False
         self.skipped = 0
         self.slow_since: float | None = None
+        self._held = _NOTHING
+        self._taking = 0
+        if stream.writing():
+            # The end of the handshake has not gone out yet: everything from now on comes behind it.
+            self.buffered = self._taking = 1
+            stream.write(b"").add_done_callback(self._taken)
 
     @property
     def idle_send(self) -> Send | None:
@@ -89,13 +100,13 @@ class Outlet:
             self.skipped += frames
             self._rule.skipped += frames
         else:
-            self._hold(memoryview(batch))
+            self._hold(batch)
 
     def fell_short(self, batch: bytes, sent: int) -> None:
         if sent < 0:
             self.abort()
         else:
-            self._hold(memoryview(batch)[sent:])
+            self._hold(batch[sent:])
 
     def write(self, data: bytes) -> None:
         """Write an answer or a control frame, which is never skipped."""
@@ -109,7 +120,7 @@ class Outlet:
             if sent != len(data):
                 self.fell_short(data, sent)
         else:
-            self._hold(memoryview(data))
+            self._hold(data)
             if self.buffered > self._rule.abort_bytes:
                 self.abort_slow()
 
@@ -144,45 +155,50 @@ class Outlet:
             with contextlib.suppress(OSError):  # the peer has gone first
                 self._stream.socket.shutdown(socket.SHUT_WR)
 
-    def _hold(self, data: memoryview) -> None:
-        was_idle = not self.buffered
-        try:
-            for start in range(0, len(data), _PIECE):
-                piece = data[start : start + _PIECE]
-                taken = self._stream.write(piece)
-                self.buffered += len(piece)
-                taken.add_done_callback(_Taken(self, len(piece)))
-        except StreamClosedError:
+    def _hold(self, data: bytes) -> None:
+        if self._stream.closed():
             return
+        was_idle = not self.buffered
+        if not self._held:
+            self._held = bytearray()
+        self._held += data
+        self.buffered += len(data)
+        if not self._taking:
+            self._give()
         if was_idle and self.cohort is not None:
             self.cohort.place(self)
         if self.slow_since is None and self.buffered > self._rule.skip_bytes:
             self.slow_since = self._clock()
             self._on_slow(self)
 
-    def taken(self, size: int) -> None:
-        """Note that the kernel has taken `size` bytes of what was held back."""
-        self.buffered -= size
+    def _give(self) -> None:
+        """Give the stream one piece; the next follows when the kernel has taken it."""
+        piece = bytes(self._held[:_PIECE])
+        del self._held[:_PIECE]
+        self._taking = len(piece)
+        self._stream.write(piece).add_done_callback(self._taken)
+
+    def _taken(self, _: Any) -> None:
+        """Note that the kernel has taken what the stream was given, or that the stream is closed."""
+        if self._stream.closed():
+            self._held = _NOTHING
+            self.buffered = 0
+            return
+        self.buffered -= self._taking
+        self._taking = 0
         if self.buffered <= self._rule.skip_bytes:
             self.slow_since = None
-        if not self.buffered and not self._stream.closed():
-            pong, self._pong = self._pong, None
-            if self.cohort is not None:
-                self.cohort.place(self)
-            if self._finishing:
-                self.finish()
-            elif pong is not None:
-                self.pong(pong)
+        if self._held:
+            self._give()
+        else:
+            self._drained()
 
-
-class _Taken:
-    """The callback of one held piece."""
-
-    __slots__ = ("outlet", "size")
-
-    def __init__(self, outlet: Outlet, size: int) -> None:
-        self.outlet = outlet
-        self.size = size
-
-    def __call__(self, _: Any) -> None:
-        self.outlet.taken(self.size)
+    def _drained(self) -> None:
+        self._held = _NOTHING
+        pong, self._pong = self._pong, None
+        if self.cohort is not None:
+            self.cohort.place(self)
+        if self._finishing:
+            self.finish()
+        elif pong is not None:
+            self.pong(pong)

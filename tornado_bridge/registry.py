@@ -56,10 +56,8 @@ class Registry:
     def __init__(self, plugins: Sequence[str | object] | None = None) -> None:
         found = [_admit(*candidate) for candidate in _candidates(plugins)]
         self.plugins: tuple[Plugin, ...] = tuple(sorted(found, key=lambda plugin: plugin.name))
-        self._firewalls = {
-            id(event_type): _firewall(plugin, event_type)
-            for plugin in self.plugins
-            for event_type in plugin.event_types
+        self._ends = {
+            id(event_type): _ends(plugin, event_type) for plugin in self.plugins for event_type in plugin.event_types
         }
         for mine, theirs in itertools.combinations(list(self._owned()), 2):
             _refuse_conflict(*mine, *theirs)
@@ -72,8 +70,8 @@ class Registry:
                 event_type=event_type,
                 plugin=plugin,
                 source=SourceForm(event_type.source_form, exchange_id),
-                decode=msgspec.json.Decoder(event_type.reads).decode,
-                firewall=self._firewalls[id(event_type)],
+                decode=self._ends[id(event_type)][0],
+                firewall=self._ends[id(event_type)][1],
             )
             for plugin, event_type in self._owned()
         )
@@ -88,14 +86,20 @@ _Candidate = tuple[str, str, str, Callable[[], object]]
 
 
 def _candidates(plugins: Sequence[str | object] | None) -> Iterable[_Candidate]:
-    entry_points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    entry_points: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        entry_points.setdefault(point.name, []).append(point)
     chosen: Sequence[str | object] = sorted(entry_points) if plugins is None else plugins
     for choice in chosen:
         if not isinstance(choice, str):
             name = choice.__name__ if isinstance(choice, ModuleType) else type(choice).__name__
             yield name, "the application", "", lambda choice=choice: choice  # type: ignore[misc]
         elif choice in entry_points:
-            point = entry_points[choice]
+            point, *rivals = entry_points[choice]
+            for rival in rivals:
+                raise PluginError(
+                    choice, _distribution(rival), f"{_distribution(point)} offers a plugin of that name too"
+                )
             # An entry point found by name always has its distribution.
             yield choice, point.dist.name, point.dist.version, point.load  # type: ignore[union-attr]
         else:
@@ -103,15 +107,21 @@ def _candidates(plugins: Sequence[str | object] | None) -> Iterable[_Candidate]:
             raise ConfigurationError(f"no installed distribution offers a plugin {choice!r} (installed: {offered})")
 
 
+def _distribution(point: importlib.metadata.EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}"  # type: ignore[union-attr]
+
+
 def _admit(name: str, distribution: str, version: str, load: Callable[[], object]) -> Plugin:
     where = f"{distribution} {version}".strip()
     try:
         plugin = load()
-        manager = _manager(plugin)
+        manager = _manager(name, plugin)
         event_types = manager.hook.register_event_types()
         declared = tuple(event_types) if event_types is not None else ()
-    except Exception as error:  # whatever a stranger's module does when it is loaded, the operator gets a sentence
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a stranger's module does when it is loaded, the operator gets a sentence
+        reason = " ".join(str(error).split()) or "no reason given"
         raise PluginError(name, where, f"cannot be loaded: {reason} ({type(error).__name__})") from error
     hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
     if "transform" not in hooks:
@@ -121,27 +131,31 @@ def _admit(name: str, distribution: str, version: str, load: Callable[[], object
     return Plugin(name, distribution, version, declared, hooks, manager.hook.transform)
 
 
-def _manager(plugin: object) -> pluggy.PluginManager:
+def _manager(name: str, plugin: object) -> pluggy.PluginManager:
     """Return a plugin manager of that plugin alone: its hook callers reach nobody else's events."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    manager.register(plugin)
+    manager.register(plugin, name)
     manager.check_pending()
     return manager
 
 
-def _firewall(plugin: Plugin, event_type: EventType) -> Firewall:
+def _ends(plugin: Plugin, event_type: EventType) -> tuple[Callable[[str], Any], Firewall]:
+    """Return how to read for an event type, and what may leave."""
     try:
-        return Firewall(event_type)
-    except ValueError as error:
+        return msgspec.json.Decoder(event_type.reads).decode, Firewall(event_type)
+    except (ValueError, TypeError, NameError) as error:  # the last two of a structure's annotations
         raise PluginError(plugin.name, f"{plugin.distribution} {plugin.version}".strip(), str(error)) from None
 
 
 def _refuse_conflict(plugin: Plugin, mine: EventType, other: Plugin, theirs: EventType) -> None:
     where = f"{other.distribution} {other.version}".strip()
     rival = f"{mine.name!r} of plugin {plugin.name!r}"
-    # Which exchange is asked for makes no difference to an overlap, so any will do.
-    if globs_overlap(SourceForm(mine.source_form, "0").redis_name, SourceForm(theirs.source_form, "0").redis_name):
+    # Any exchange will do, but for one that a literal part of the other source names.
+    if any(
+        globs_overlap(SourceForm(mine.source_form, some).redis_name, SourceForm(theirs.source_form, some).redis_name)
+        for some in {"0", *mine.source_form.parts, *theirs.source_form.parts}
+    ):
         raise PluginError(other.name, where, f"its source {theirs.source!r} overlaps with {mine.source!r}, {rival}")
     if mine.channel_form.overlaps(theirs.channel_form):
         raise PluginError(other.name, where, f"its channel {theirs.channel!r} is also the channel of {rival}")

@@ -2,24 +2,25 @@
 
 import asyncio
 import contextlib
+import errno
 import resource
 import signal
+import socket
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import redis.asyncio
 import structlog
 
 from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.embedded import EmbeddedRedis
-from tornado_bridge.errors import BridgeError, ConfigurationError
+from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.keys import KeyFile, KeyWatch
 from tornado_bridge.metrics import serve_metrics
-from tornado_bridge.settings import Settings
+from tornado_bridge.settings import COMMAND_LINE, EMBEDDED, Settings
 
 log = structlog.get_logger(__name__)
-
-EMBEDDED = "embedded"
 
 
 async def serve(settings: Settings, on_listening: Callable[[str, str], None]) -> None:
@@ -34,13 +35,9 @@ async def serve(settings: Settings, on_listening: Callable[[str, str], None]) ->
         loop.add_signal_handler(number, stopping.set)
     _raise_file_limit()
     async with contextlib.AsyncExitStack() as stack:
-        redis_url = settings.redis_url
-        if redis_url.startswith(f"{EMBEDDED}://"):
-            redis_url = stack.enter_context(_embedded(redis_url)).url
-        elif urllib.parse.urlsplit(redis_url).password and settings.redis_password_file is None:
-            log.warning("a password in the Redis URL can be seen by others: use --redis-password-file")
-        bridge = _bridge(settings, redis_url)
-        try:
+        redis_url, password = _redis(settings, stack)
+        bridge = _bridge(settings, redis_url, password)
+        with _listening(settings, "port", settings.port):
             server, port = app.serve(
                 bridge,
                 host=settings.host,
@@ -48,19 +45,19 @@ async def serve(settings: Settings, on_listening: Callable[[str, str], None]) ->
                 allow_origin=settings.allow_origin,
                 max_handshakes=settings.max_handshakes,
             )
-            if settings.metrics_port is not None:
-                stack.callback(serve_metrics(bridge, settings.host, settings.metrics_port).stop)
-        except OSError as error:
-            raise ConfigurationError(
-                f"--port: {settings.host} port {settings.port} cannot be listened on ({error.strerror or error})"
-            ) from None
+        stack.callback(server.stop)
+        if settings.metrics_port is not None:
+            with _listening(settings, "metrics_port", settings.metrics_port):
+                metrics, metrics_port = serve_metrics(bridge, settings.host, settings.metrics_port)
+            stack.callback(metrics.stop)
+            log.info("metrics", url=f"http://{_bracketed(settings.host)}:{metrics_port}/metrics")
         starting = asyncio.create_task(bridge.start())
         first = asyncio.create_task(bridge.first_try())
+        failed = asyncio.create_task(bridge.failure())
         stopped = asyncio.create_task(stopping.wait())
-        await asyncio.wait({first, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({first, failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
             on_listening(f"http://{_bracketed(settings.host)}:{port}", redis_url)
-        failed = asyncio.create_task(bridge.failure())
         await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         fault = failed.exception() if failed.done() else None
         log.info("stopping")
@@ -70,16 +67,53 @@ async def serve(settings: Settings, on_listening: Callable[[str, str], None]) ->
         for task in (starting, first, failed, stopped):
             task.cancel()
         if fault is not None:
-            raise BridgeError(f"the bridge has failed: {fault!r}")
+            raise BridgeError(f"the bridge has failed: {type(fault).__name__}")
 
 
-def _bridge(settings: Settings, redis_url: str) -> WebSocketBridge:
+def _redis(settings: Settings, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> tuple[str, str | None]:
+    """Return URL and password of the Redis that was asked for; an embedded one is started for it."""
+    parts = urllib.parse.urlsplit(settings.redis_url)
+    password = settings.password()
+    if parts.scheme == EMBEDDED:
+        assert parts.hostname is not None
+        assert parts.port is not None
+        try:
+            return stack.enter_context(EmbeddedRedis(parts.hostname, parts.port)).url, None
+        except ConfigurationError as error:
+            raise settings.refusal("redis_url", str(error)) from None
+        except UnicodeError:
+            raise settings.refusal("redis_url", "expected a host name of this machine") from None
+    if parts.password and settings.source("redis_url") == COMMAND_LINE:
+        log.warning("a password in the Redis URL can be seen by others: use --redis-password-file")
+    try:
+        redis.asyncio.ConnectionPool.from_url(settings.redis_url).make_connection()  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, redis.RedisError):
+        # The text may quote the URL.
+        raise settings.refusal("redis_url", "expected options behind its ? that redis-py has") from None
+    return settings.redis_url, password
+
+
+def _bridge(settings: Settings, redis_url: str, password: str | None) -> WebSocketBridge:
+    try:
+        keys = KeyWatch(KeyFile(settings.api_keys))
+    except ConfigurationError as error:
+        raise settings.refusal("api_keys", str(error)) from None
+    try:
+        return _bridge_of(settings, redis_url, password, keys)
+    except PluginError:
+        raise
+    except ConfigurationError as error:
+        # Redis and the keys have been looked at.
+        raise settings.refusal("exchange", str(error)) from None
+
+
+def _bridge_of(settings: Settings, redis_url: str, password: str | None, keys: KeyWatch) -> WebSocketBridge:
     return WebSocketBridge(
         redis_url=redis_url,
-        redis_password=settings.password(),
+        redis_password=password,
         exchange_id=settings.exchange_id,
         exchange_name=settings.exchange_name,
-        keys=KeyWatch(KeyFile(settings.api_keys)),
+        keys=keys,
         ping_interval=settings.ping_interval,
         max_connections=settings.max_connections,
         max_connections_per_key=settings.max_connections_per_key,
@@ -92,15 +126,16 @@ def _bridge(settings: Settings, redis_url: str) -> WebSocketBridge:
     )
 
 
-def _embedded(url: str) -> EmbeddedRedis:
+@contextlib.contextmanager
+def _listening(settings: Settings, name: str, port: int) -> Iterator[None]:
     try:
-        parts = urllib.parse.urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or port is None:
-        raise ConfigurationError("--redis-url: expected embedded://HOST:PORT; port 0 picks one")
-    return EmbeddedRedis(host, port)
+        yield
+    except (OSError, UnicodeError) as error:
+        no_address = isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL
+        problem = error.strerror if isinstance(error, OSError) and error.strerror else "no such name"
+        raise settings.refusal(
+            "host" if no_address else name, f"{settings.host} port {port} cannot be listened on ({problem})"
+        ) from None
 
 
 def _bracketed(host: str) -> str:
@@ -110,4 +145,6 @@ def _bracketed(host: str) -> str:
 def _raise_file_limit() -> None:
     """Allow as many connections as the system lets this process have files."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # macOS has no limit here, and does not take it.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

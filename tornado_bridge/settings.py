@@ -1,7 +1,9 @@
 """The settings of a server: names, defaults, units and help, in one place."""
 
 import os
+import re
 import tomllib
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,10 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -22,41 +24,84 @@ from tornado_bridge.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "TORNADO_BRIDGE_"
 
-# Settings whose value may hold a secret: it is repeated in no error.
-_SECRET = {"redis_url", "redis_password"}
+# The scheme of a Redis URL that asks for an embedded Redis.
+EMBEDDED = "embedded"
 
 # Settings that are no command-line option, since every user of the machine sees the arguments of a process.
 NOT_AN_OPTION = {"redis_password"}
 
 GROUPS = ("Server", "Redis", "Clients", "Slow clients", "Logging")
 
+# Where a setting can come from, besides the environment and a file, as an error says it.
+COMMAND_LINE = "on the command line"
+DEFAULT = "by default"
 
-def _exchange(text: str) -> str:
-    exchange_id, colon, name = text.partition(":")
-    if not (exchange_id and colon and name):
-        raise ValueError("expected ID:NAME, such as 1:coinbase")
+# As much of an unusable value is repeated, in characters.
+_SHOWN = 64
+
+
+def _text(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError
     return text
 
 
-def _port(number: int) -> int:
-    if not 0 <= number <= 65_535:
-        raise ValueError("expected a port from 0 to 65535")
-    return number
+def _exchange(text: str) -> str:
+    exchange_id, _, name = text.partition(":")
+    if not (exchange_id and name):
+        raise ValueError
+    return text
 
 
 def _origin(text: str) -> str:
-    scheme, separator, rest = text.partition("://")
-    if not (scheme and separator and rest) or "/" in rest:
-        raise ValueError("expected an origin such as https://app.example.com")
+    scheme, _, rest = text.partition("://")
+    if not (scheme and rest) or "/" in rest:
+        raise ValueError
     return text
 
 
-def _setting(default: Any, group: str, help: str, unit: str = "") -> Any:
-    """Declare one setting; `unit` stands behind its default in the help."""
-    return Field(default, description=help, json_schema_extra={"group": group, "unit": unit})
+def _redis_url(text: str) -> str:
+    parts = urllib.parse.urlsplit(text)
+    # Raises ValueError for a port that is none; without the text, of which a password may be part.
+    port = parts.port
+    place = {
+        "redis": parts.hostname,
+        "rediss": parts.hostname,
+        "unix": parts.path,
+        EMBEDDED: port is not None and parts.hostname,
+    }.get(text.partition("://")[0])
+    # Of a password with a plain /, ? or # a piece would pass for the host, and be told as such.
+    torn = parts.fragment or "@" in parts.path + parts.query
+    if not place or torn or not re.fullmatch("[!-~]+", text):
+        raise ValueError
+    return text
 
 
-Port = Annotated[int, AfterValidator(_port)]
+def _no_truth(value: Any) -> Any:
+    """Refuse true and false, which pydantic takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+Text = Annotated[str, AfterValidator(_text)]
+Port = Annotated[int, BeforeValidator(_no_truth), Field(ge=0, le=65_535)]
+Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=2**31 - 1)]
+Amount = Annotated[float, BeforeValidator(_no_truth), Field(gt=0, allow_inf_nan=False)]
+
+_FILE = "the path of a file"
+_PORT = "a port from 0 to 65535"
+_COUNT = "a whole number from 1 to 2147483647"
+_AMOUNT = "a number above 0"
+
+
+def _setting(default: Any, group: str, expected: str, help: str, unit: str = "", *, secret: bool = False) -> Any:
+    """Declare one setting: what an error says to expect, its help, and the unit behind the default there.
+
+    The value of a `secret` one is in no error and no repr.
+    """
+    extra: dict[str, Any] = {"group": group, "expected": expected, "unit": unit, "secret": secret}
+    return Field(default, description=help, repr=not secret, json_schema_extra=extra)
 
 
 class Settings(BaseModel):
@@ -64,51 +109,71 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    host: str = _setting("127.0.0.1", "Server", "Address to listen on.")
-    port: Port = _setting(8765, "Server", "Port to listen on; 0 picks one.")
+    host: Text = _setting("127.0.0.1", "Server", "an address or a host name", "Address to listen on.")
+    port: Port = _setting(8765, "Server", _PORT, "Port to listen on; 0 picks one.")
     metrics_port: Port | None = _setting(
-        None, "Server", "Port of Prometheus metrics at /metrics, on the same address; none unless given."
+        None,
+        "Server",
+        _PORT,
+        "Port of Prometheus metrics at /metrics, on the same address; 0 picks one, which is logged; none unless given.",
     )
     exchange: Annotated[str, AfterValidator(_exchange)] = _setting(
-        ..., "Server", "Exchange to relay, as ID:NAME. Required."
+        ..., "Server", "ID:NAME, such as 1:coinbase", "Exchange to relay, as ID:NAME. Required."
     )
-    redis_url: str = _setting(
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = _setting(
         "redis://127.0.0.1:6379/0",
         "Redis",
+        "redis://HOST:PORT, rediss://HOST:PORT, unix://PATH or embedded://HOST:PORT, "
+        "in which a password's / ? # @ are %2F %3F %23 %40",
         "redis://, rediss:// or unix:// URL; embedded://HOST:PORT starts an embedded Redis there. "
         "A password in it is visible to every user of the machine: use --redis-password-file.",
+        secret=True,
     )
-    redis_password_file: Path | None = _setting(None, "Redis", "File that holds the Redis password.")
-    redis_password: SecretStr | None = _setting(None, "Redis", "Redis password; from the environment alone.")
-    api_keys: Path = _setting(..., "Clients", "TOML file of API keys (see the keys command). Required.")
+    redis_password_file: Path | None = _setting(
+        None, "Redis", _FILE, "File that holds the Redis password, of which line breaks at the end are no part."
+    )
+    redis_password: SecretStr | None = _setting(
+        None, "Redis", "text", "Redis password; from the environment alone.", secret=True
+    )
+    api_keys: Path = _setting(..., "Clients", _FILE, "TOML file of API keys (see the keys command). Required.")
     allow_origin: tuple[Annotated[str, AfterValidator(_origin)], ...] = _setting(
-        (), "Clients", "Origin that a browser may come from; repeatable; any unless given."
+        (),
+        "Clients",
+        "origins such as https://app.example.com",
+        "Origin that a browser may come from; repeatable (in the environment: separated by spaces, in a file: a "
+        "list); any unless given.",
     )
-    max_connections: PositiveInt = _setting(10_000, "Clients", "Live connections of all keys together.")
-    max_handshakes: PositiveInt = _setting(1_000, "Clients", "Connections that have not been admitted yet.")
-    max_connections_per_key: PositiveInt = _setting(5, "Clients", "Live connections a key, unless its row says else.")
-    max_subscriptions: PositiveInt = _setting(200, "Clients", "Subscriptions a connection.")
-    rate_limit: PositiveFloat = _setting(300.0, "Clients", "Client messages a key.", "a minute")
-    rate_burst: PositiveInt = _setting(50, "Clients", "Client messages that a key may send at once.")
-    ping_interval: PositiveFloat = _setting(
-        30.0, "Clients", "Between two pings; who has not answered by the next one is cut off.", "s"
+    max_connections: Count = _setting(10_000, "Clients", _COUNT, "Live connections of all keys together.")
+    max_handshakes: Count = _setting(1_000, "Clients", _COUNT, "Connections that have not been admitted yet.")
+    max_connections_per_key: Count = _setting(5, "Clients", _COUNT, "Live connections a key, unless its row says else.")
+    max_subscriptions: Count = _setting(200, "Clients", _COUNT, "Subscriptions a connection.")
+    rate_limit: Amount = _setting(300.0, "Clients", _AMOUNT, "Client messages a key.", "a minute")
+    rate_burst: Count = _setting(50, "Clients", _COUNT, "Client messages that a key may send at once.")
+    ping_interval: Amount = _setting(
+        30.0, "Clients", _AMOUNT, "Between two pings; who has not answered by the next one is cut off.", "s"
     )
-    skip_bytes: PositiveInt = _setting(
-        65_536, "Slow clients", "Held back for a client from which on it loses frames.", "bytes"
+    skip_bytes: Count = _setting(
+        65_536, "Slow clients", _COUNT, "Held back for a client from which on it loses frames.", "bytes"
     )
-    abort_bytes: PositiveInt = _setting(
-        262_144, "Slow clients", "Held back for a client from which on it is cut off.", "bytes"
+    abort_bytes: Count = _setting(
+        262_144, "Slow clients", _COUNT, "Held back for a client from which on it is cut off.", "bytes"
     )
-    slow_timeout: PositiveFloat = _setting(
-        30.0, "Slow clients", "For how long a client may lose frames without a break.", "s"
+    slow_timeout: Amount = _setting(
+        30.0, "Slow clients", _AMOUNT, "For how long a client may lose frames without a break.", "s"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Logging", "Least level logged.")
-    log_format: Literal["text", "json"] = _setting("text", "Logging", "Form of a log line.")
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "Logging", "debug, info, warning or error", "Least level logged: debug, info, warning or error."
+    )
+    log_format: Literal["text", "json"] = _setting(
+        "text", "Logging", "text or json", "Form of a log line: text or json."
+    )
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> "Settings":
         if self.abort_bytes < self.skip_bytes:
-            raise ValueError("abort_bytes must not be below skip_bytes")
+            raise ValueError
         return self
 
     @property
@@ -119,16 +184,37 @@ class Settings(BaseModel):
     def exchange_name(self) -> str:
         return self.exchange.partition(":")[2]
 
+    def source(self, name: str) -> str:
+        """Return where the value of a setting comes from, such as COMMAND_LINE."""
+        return self._sources.get(name, DEFAULT)
+
+    def refusal(self, name: str, problem: str) -> ConfigurationError:
+        """Return the error of a setting that has turned out to be unusable."""
+        return ConfigurationError(f"{option(name)} {self.source(name)}: {problem}")
+
     def password(self) -> str | None:
-        """Return the Redis password, None where there is none; raises ConfigurationError for an unreadable file."""
+        """Return the Redis password, None where there is none beside the URL.
+
+        Raises ConfigurationError for a file that has none, and for a second one in the URL.
+        """
         if self.redis_password_file is not None:
-            try:
-                return self.redis_password_file.read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError):
-                raise ConfigurationError(
-                    f"--redis-password-file: {self.redis_password_file} cannot be read as UTF-8 text"
-                ) from None
-        return None if self.redis_password is None else self.redis_password.get_secret_value()
+            password = self._read_password(self.redis_password_file)
+        elif self.redis_password:
+            password = self.redis_password.get_secret_value()
+        else:
+            return None
+        if urllib.parse.urlsplit(self.redis_url).password is not None:
+            raise self.refusal("redis_url", "expected no password in it, since there is another one beside it")
+        return password
+
+    def _read_password(self, path: Path) -> str:
+        try:
+            password = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError):
+            password = ""
+        if not password:
+            raise self.refusal("redis_password_file", f"expected a readable file that holds a password, got {path}")
+        return password
 
 
 def option(name: str) -> str:
@@ -151,9 +237,12 @@ def settle(options: Mapping[str, Any], config: Path | None, environment: Mapping
     for name, value in (_read_config(config) if config is not None else {}).items():
         given[name], sources[name] = value, f"in {config}"
         if name not in Settings.model_fields:
-            raise ConfigurationError(f"{name} in {config} is no setting; expected one of those that serve --help lists")
+            raise ConfigurationError(f"{name!r} in {config} is no setting: expected those that serve --help lists")
         if name in NOT_AN_OPTION:
             raise ConfigurationError(f"{name} in {config}: expected redis_password_file, or the environment")
+    if environment_variable("redis_password") in environment:
+        # They are two ways to set one thing.
+        given.pop("redis_password_file", None)
     for name in Settings.model_fields:
         variable = environment_variable(name)
         if variable in environment:
@@ -161,11 +250,13 @@ def settle(options: Mapping[str, Any], config: Path | None, environment: Mapping
             given[name] = tuple(text.split()) if name == "allow_origin" else text
             sources[name] = f"in the environment ({variable})"
     for name, value in options.items():
-        given[name], sources[name] = value, "on the command line"
+        given[name], sources[name] = value, COMMAND_LINE
     try:
-        return Settings(**given)
+        settings = Settings(**given)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error, given, sources)) from None
+    settings._sources.update(sources)
+    return settings
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -173,21 +264,27 @@ def _read_config(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"--config: {path} cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"--config: {path} is no TOML file ({error})") from None
+    except (ValueError, RecursionError) as error:
+        # Only where it is: the rest may quote the file, and so a password.
+        place = re.search(r" \(at [a-z0-9, ]+\)", str(error))
+        raise ConfigurationError(f"--config: {path} is no TOML file{place[0] if place else ''}") from None
 
 
 def _sentence(error: ValidationError, given: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        return message
+        least = f"{option('skip_bytes')} {sources.get('skip_bytes', DEFAULT)}"
+        return f"{option('abort_bytes')} {sources.get('abort_bytes', DEFAULT)}: expected no fewer bytes than {least}"
     name = str(first["loc"][0])
+    extra: Any = Settings.model_fields[name].json_schema_extra
     if first["type"] == "missing":
         return (
-            f"{option(name)} is required: expected on the command line, in the environment "
-            f"({environment_variable(name)}) or in the configuration file"
+            f"{option(name)} is required, {COMMAND_LINE}, in the environment ({environment_variable(name)}) or in the "
+            f"--config file: expected {extra['expected']}"
         )
-    shown = "" if name in _SECRET else f", got {given[name]!r}"
-    message = message[0].lower() + message[1:]
-    return f"{option(name)} {sources[name]}: {message}{shown}"
+    shown = "" if extra["secret"] else f", got {_shortened(repr(given[name]))}"
+    return f"{option(name)} {sources[name]}: expected {extra['expected']}{shown}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

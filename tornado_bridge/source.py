@@ -6,6 +6,7 @@ What it is asked to do with private parts of redis-py stands in BatchParser, and
 
 import asyncio
 import time
+import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -32,8 +33,8 @@ RETRY_BASE = 0.1
 RETRY_CAP = 2.0
 _MAX_EXPONENT = 10
 
-# A server that is asked this often, in seconds, and has said nothing for SILENCE is taken for hung; the two together
-# stay below 5 s.
+# A server that is asked this often, in seconds, and has said nothing for SILENCE is taken for hung, as is one that has
+# not confirmed the subscriptions by then; the two together stay below 5 s.
 PING_INTERVAL = 1.0
 SILENCE = 3.5
 
@@ -42,6 +43,10 @@ CONNECT_TIMEOUT = 2.0
 
 # One read takes all that asyncio holds.
 READ_SIZE = 1 << 20
+
+# What a URL may say beside where Redis is and who asks; anything else could take the parser's place.
+_URL_OPTIONS = ("db", "client_name", "username", "password")
+_TLS_OPTIONS = "ssl_"
 
 Message = tuple[bytes, bytes]
 
@@ -78,6 +83,7 @@ class Source:
         relay: Callable[[Iterable[Message]], None],
         password: str | None = None,
     ) -> None:
+        _check_url(url)
         credentials = {} if password is None else {"password": password}
         try:
             self._pool = ConnectionPool.from_url(
@@ -91,8 +97,8 @@ class Source:
                 **credentials,
             )
             self._connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        except (ValueError, TypeError) as error:
-            # A TypeError names an unknown URL option; neither text holds the password.
+        except (ValueError, TypeError, RedisError) as error:
+            # It is about an option; what may hold the password has been checked before.
             raise ConfigurationError(f"the Redis URL cannot be used: {error}") from None
         self._names = tuple(names)
         self._patterns = tuple(patterns)
@@ -147,11 +153,11 @@ class Source:
         async with asyncio.timeout(SILENCE) as silence:
             while True:
                 replies = await parser.read_batch()
-                silence.reschedule(clock() + SILENCE)
                 messages: list[Message] = []
                 for reply in replies:
                     if not isinstance(reply, list):
-                        if isinstance(reply, Exception):
+                        # Once all is confirmed, an error answers a PING that this user may not send: Redis is there.
+                        if isinstance(reply, Exception) and awaited:
                             raise reply
                     elif reply[0] == b"pmessage":
                         messages.append((reply[2], reply[3]))
@@ -163,6 +169,8 @@ class Source:
                             self._note_up()
                 if messages:
                     self._relay(messages)
+                if not awaited:
+                    silence.reschedule(clock() + SILENCE)
 
     def _note_up(self) -> None:
         if self.subscribed.is_set():
@@ -185,6 +193,25 @@ class Source:
             log.warning("source down: trying again until it is back", cause=_explain(error))
 
 
+def _check_url(url: str) -> None:
+    """Refuse a URL that cannot be taken apart, without quoting it: what is misread may be a part of the password."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        known = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
+    except ValueError:
+        known = False
+    if not known or "@" in parts.path + parts.query + parts.fragment:
+        raise ConfigurationError(
+            "the Redis URL cannot be used: expected redis://USER:PASSWORD@HOST:PORT/DB, rediss:// or unix://PATH, "
+            "with /, ?, #, @ and % of a password as %2F, %3F, %23, %40 and %25"
+        )
+    for option, _ in urllib.parse.parse_qsl(parts.query):
+        if option not in _URL_OPTIONS and not option.startswith(_TLS_OPTIONS):
+            raise ConfigurationError(
+                f"the Redis URL cannot be used: it has the option {option!r}, expected db, client_name or ssl_…"
+            )
+
+
 def _explain(error: Exception) -> str:
     """Say in one clause what is wrong between here and Redis; no error's text holds a password."""
     if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
@@ -194,5 +221,5 @@ def _explain(error: Exception) -> str:
     if isinstance(error, InvalidResponse):
         return "what answers there does not speak Redis' protocol"
     if isinstance(error, TimeoutError):
-        return f"Redis has said nothing for {SILENCE} s"
+        return f"Redis has not answered for {SILENCE} s"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

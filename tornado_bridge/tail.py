@@ -8,14 +8,12 @@ import json
 import logging
 import os
 import random
-import re
 import signal
 import sys
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any, NamedTuple, NoReturn, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
@@ -25,17 +23,14 @@ from tornado_bridge.errors import ConfigurationError
 # Channels in one subscribe message (PROTOCOL.md section 2).
 BATCH = 20
 
-# In seconds. TIMEOUT is for the handshake, and for the answer to a ping.
+# In seconds. TIMEOUT is for the handshake and for the answer to a ping, FAREWELL for the answer to a close.
 PING_INTERVAL = 20.0
 TIMEOUT = 10.0
+FAREWELL = 1.0
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 
 # What no other try mends: the key is refused, or the address is no stream. 401 is what a proxy in front may say.
-FINAL_CLOSE = 4001
-FINAL_STATUS = (401, 403, 404, 426)
-
-# Errors that come instead of a `subscribed`; only the first one passes with time.
-_UNSERVED = ("RATE_LIMITED", "INVALID_MESSAGE", "PARSE_ERROR")
+FINAL_CLOSE, FINAL_STATUS = 4001, (401, 403, 404, 426)
 
 _FORMS = {
     "candle_close": "O {open} H {high} L {low} C {close} V {volume} {timestamp}",
@@ -59,11 +54,16 @@ def envelope_line(envelope: Mapping[str, Any], received: datetime.datetime, *, c
     try:
         text = _FORMS[envelope["type"]].format_map(data)
     except (KeyError, TypeError):
-        text = " ".join(
-            f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in data.items()
-        )
+        text = " ".join(f"{name}={_plain(value)}" for name, value in data.items())
     dim, tone, reset = (_DIM, _tone(data), _RESET) if colour else ("", "", "")
     return f"{dim}{time}{reset} {channel} {tone}{printable(text)}{reset}"
+
+
+def _plain(value: object) -> str:
+    try:
+        return value if isinstance(value, str) else json.dumps(value)
+    except RecursionError:
+        return "(nested too deep)"
 
 
 def _tone(data: Mapping[str, Any]) -> str:
@@ -87,7 +87,7 @@ class End(NamedTuple):
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Terminal:
     """Where the lines go: envelopes to `out`, what becomes of the connection to `err`."""
 
@@ -95,42 +95,32 @@ class Terminal:
     err: TextIO
     as_json: bool
     colour: bool
+    writing: bool = False
 
     def show(self, envelope: Mapping[str, Any], text: str) -> None:
         """Print an envelope; `text` is what it was parsed from."""
-        if self.as_json:
-            # A line break stands between the tokens of JSON, where a space means the same.
-            line = text.translate({10: " ", 13: " "})
-        else:
+        # A line break stands between the tokens of JSON, where a space means the same.
+        line = text.translate({10: " ", 13: " "})
+        if not self.as_json:
             line = envelope_line(envelope, datetime.datetime.now(datetime.UTC), colour=self.colour)
-        _print(line, self.out)
+        self._print(line, self.out)
 
     def say(self, sentence: str) -> None:
         """Print a sentence for the operator."""
-        _print(f"tail: {printable(sentence)}", self.err)
+        self._print(f"tail: {printable(sentence)}", self.err)
 
-    def let_go(self) -> None:
-        """Drop what the streams do not take; the interpreter would try again at exit, and complain."""
-        for stream in (self.out, self.err):
-            try:
-                stream.flush()
-            except OSError:
-                _silence(stream)
-
-
-def _print(line: str, stream: TextIO) -> None:
-    try:
-        print(line, file=stream, flush=True)
-    except KeyboardInterrupt:
-        # The reader may have stopped reading; then the flush at exit would block as this one did.
-        _silence(stream)
-        raise
-
-
-def _silence(stream: TextIO) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    def _print(self, line: str, stream: TextIO) -> None:
+        self.writing = True
+        try:
+            print(line, file=stream, flush=True)
+        except (OSError, KeyboardInterrupt):
+            # The interpreter would write at exit what the stream did not take: let that go nowhere.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+            raise
+        finally:
+            self.writing = False
 
 
 class _Dialogue:
@@ -154,7 +144,8 @@ class _Dialogue:
         match envelope:
             case {"type": "error", "code": code, "message": sentence}:
                 fault = f"{self.address}: {sentence}"
-                if self.unanswered and code in _UNSERVED:
+                # These come instead of a `subscribed`; only the first one passes with time.
+                if self.unanswered and code in ("RATE_LIMITED", "INVALID_MESSAGE", "PARSE_ERROR"):
                     return End(fault, final=code != "RATE_LIMITED")
                 self._terminal.say(fault)
             case {"type": "subscribed", "channels": list(granted)} if self.unanswered:
@@ -184,11 +175,14 @@ async def tail(
     """Print what `channels` carry, a line an envelope, until the server refuses for good; return the exit status.
 
     The status is 1 for a refusal and for a stream that cannot be written, 0 for one whose reader has gone.
-    Whatever else ends a connection is followed by another try. `out` and `err` are the standard streams unless
-    given. Raises ConfigurationError for arguments that can never work; no text contains the key.
+    Whatever else ends a connection is followed by another try. `out` and `err` default to the standard streams.
+    Raises ConfigurationError for arguments that can never work; no text contains the key.
     """
+    return await _follow(url, key, channels, Terminal(out or sys.stdout, err or sys.stderr, as_json, colour))
+
+
+async def _follow(url: str, key: str, channels: Sequence[str], terminal: Terminal) -> int:
     address = _checked(url, key, channels)
-    terminal = Terminal(out or sys.stdout, err or sys.stderr, as_json, colour)
     tries = 0
     # Each reason is said once in an outage: tries may fail for two of them in turns.
     said: set[str] = set()
@@ -207,11 +201,10 @@ async def tail(
                 terminal.say(f"{end.reason}; trying again")
             await asyncio.sleep(delay(tries, random.random()))
             tries += 1
+    except BrokenPipeError:
+        return 0
     except OSError as error:
         # Of the terminal: one of the network becomes an End.
-        terminal.let_go()
-        if isinstance(error, BrokenPipeError):
-            return 0
         terminal.say(f"cannot write: {error.strerror}")
         return 1
 
@@ -220,10 +213,10 @@ def _checked(url: str, key: str, channels: Sequence[str]) -> str:
     """Return the address to print: without user and query, for a key may be in them."""
     try:
         parts = urllib.parse.urlsplit(url)
-        usable = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
+        usable = url.startswith(("ws://", "wss://")) and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or not re.fullmatch("[!-~]+", url):
+    if not (usable and url.isascii() and url.isprintable() and " " not in url):
         raise ConfigurationError("the URL must have the form ws://HOST:PORT/PATH or wss://HOST:PORT/PATH")
     if not (key.isascii() and key.isprintable()):
         raise ConfigurationError("the API key must be printable ASCII")
@@ -234,41 +227,39 @@ def _checked(url: str, key: str, channels: Sequence[str]) -> str:
 
 async def _attend(url: str, key: str, dialogue: _Dialogue) -> End:
     """Connect, subscribe and take what comes until the connection ends; return why it did."""
-    headers = {"X-API-Key": key}
-    request = HTTPRequest(url, headers=headers, connect_timeout=TIMEOUT, request_timeout=TIMEOUT)
+    request = HTTPRequest(url, headers={"X-API-Key": key}, connect_timeout=TIMEOUT, request_timeout=TIMEOUT)
     opening = websocket_connect(request, ping_interval=PING_INTERVAL, ping_timeout=TIMEOUT)
     # Not with `except`: a strange answer makes Tornado raise and pass on anything.
-    await asyncio.wait([opened := asyncio.ensure_future(opening)])
-    error = opened.exception()
-    if error is not None:
-        return _unreachable(dialogue.address, error)
-    connection = opened.result()
-    try:
-        return await _listen(connection, dialogue)
-    finally:
-        connection.close(1000)
-
-
-def _unreachable(address: str, error: BaseException) -> End:
-    if isinstance(error, HTTPClientError) and error.code != 599:
-        return End(f"{address} answers HTTP {error.code} {error.message}", final=error.code in FINAL_STATUS)
-    # 599 is Tornado's for no answer.
-    reason = error.message if isinstance(error, HTTPClientError) else str(error)
-    return End(f"cannot reach {address}: {(isinstance(error, OSError) and error.strerror) or reason}")
+    [opened] = await asyncio.gather(opening, return_exceptions=True)
+    match opened:
+        case WebSocketClientConnection():
+            return await _listen(opened, dialogue)
+        case HTTPClientError(code=599, message=reason) | OSError(strerror=str(reason)):
+            # 599 is Tornado's for no answer.
+            return End(f"cannot reach {dialogue.address}: {reason}")
+        case HTTPClientError(code=code, message=reason):
+            return End(f"{dialogue.address} answers HTTP {code} {reason}", final=code in FINAL_STATUS)
+    return End(f"cannot reach {dialogue.address}: {opened}")
 
 
 async def _listen(connection: WebSocketClientConnection, dialogue: _Dialogue) -> End:
-    # A connection that closes meanwhile says why below.
-    with contextlib.suppress(WebSocketClosedError):
-        for request in dialogue.requests:
-            await connection.write_message(request)
-    end: End | None = None
-    while (message := await connection.read_message()) is not None:
-        # After our close the rest is read unseen, or the server's answer to it would never be reached.
-        if end is None and (end := dialogue.take(message)) is not None:
-            connection.close(1000)
-    if end is not None:
-        return end
+    there = True
+    try:
+        # A connection that closes meanwhile says why below.
+        with contextlib.suppress(WebSocketClosedError):
+            for request in dialogue.requests:
+                await connection.write_message(request)
+        while (message := await connection.read_message()) is not None:
+            if (end := dialogue.take(message)) is not None:
+                return end
+        there = False
+    finally:
+        connection.close(1000)
+        # The server's answer to that comes after what is under way, and closes the socket.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                while there and await connection.read_message() is not None:
+                    pass
     code, reason = connection.close_code, connection.close_reason or ""
     if code is None:
         return End(f"the connection to {dialogue.address} was lost")
@@ -282,19 +273,27 @@ def run(url: str, key: str, channels: Sequence[str], *, as_json: bool = False, c
         sys.stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
     # Tornado logs a traceback for some broken handshakes; here a fault is a sentence of ours.
     logging.getLogger("tornado").addHandler(logging.NullHandler())
-    # The signal handlers of asyncio would wait for a write to a reader who does not read.
-    handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    terminal = Terminal(sys.stdout, sys.stderr, as_json, colour)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    async def follow() -> int:
+        following = asyncio.ensure_future(_follow(url, key, channels, terminal))
+        loop = asyncio.get_running_loop()
+
+        def interrupt(*_: object) -> None:
+            # Under a write that blocks, for its reader does not read, the loop would see no cancellation.
+            if terminal.writing:
+                raise KeyboardInterrupt
+            loop.call_soon_threadsafe(following.cancel)
+
+        for number in handlers:
+            signal.signal(number, interrupt)
+        return await following
+
     try:
-        return asyncio.run(tail(url, key, channels, as_json=as_json, colour=colour))
-    except KeyboardInterrupt:
+        with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+            return asyncio.run(follow())
         return 0
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    # A second signal would break off the closing that the first one began.
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt

@@ -12,8 +12,9 @@ from tornado_bridge import frames
 from tornado_bridge.frames import FrameReader, Opcode, ProtocolError, Received
 from tornado_bridge.outlet import Outlet
 
-# One turn of the loop handles at most this many bytes of one client, about 1,400 of the smallest frames.
+# One turn of the loop handles at most this many bytes of one client, and this many messages and control frames.
 READ_SIZE = 8_192
+TURN = 64
 
 # From the close frame to the end of the TCP connection, in seconds; the contract allows 0.25.
 LINGER = 0.2
@@ -44,10 +45,11 @@ class Handshake(WebSocketProtocol13):
 class WebSocket:
     """Reads one client's frames, answers its pings and its close.
 
-    `on_text` is called with every message, `on_pong` with nothing for every pong. Neither may wait.
+    `on_text` is called with every message, `on_pong` with nothing for every pong, `on_closing` once before a close
+    frame goes out, whoever asked for it: no data may follow it. None of them may wait.
     """
 
-    __slots__ = ("_linger", "_on_pong", "_on_text", "_outlet", "_reader", "_stream", "closing")
+    __slots__ = ("_linger", "_on_closing", "_on_pong", "_on_text", "_outlet", "_reader", "_stream", "closing")
 
     def __init__(
         self,
@@ -57,12 +59,14 @@ class WebSocket:
         max_message: int,
         on_text: Callable[[str], None],
         on_pong: Callable[[], None],
+        on_closing: Callable[[], None],
     ) -> None:
         self._stream = stream
         self._outlet = outlet
         self._reader = FrameReader(max_message)
         self._on_text = on_text
         self._on_pong = on_pong
+        self._on_closing = on_closing
         self._linger: asyncio.TimerHandle | None = None
         self.closing = False
 
@@ -77,7 +81,7 @@ class WebSocket:
                     if discarded > LINGER_BYTES:
                         self._outlet.abort()
                 else:
-                    self._serve(data)
+                    await self._serve(data)
                 # A read that finds bytes waiting does not give way by itself.
                 await asyncio.sleep(0)
         except StreamClosedError:
@@ -85,11 +89,15 @@ class WebSocket:
         finally:
             if self._linger is not None:
                 self._linger.cancel()
+            # Whatever else has ended this: nobody would serve the client any more.
+            self._outlet.abort()
 
-    def _serve(self, data: bytes) -> None:
+    async def _serve(self, data: bytes) -> None:
         try:
-            for received in self._reader.feed(data):
+            for number, received in enumerate(self._reader.feed(data), start=1):
                 self._take(received)
+                if number % TURN == 0:
+                    await asyncio.sleep(0)
                 if self.closing or self._stream.closed():
                     return
         except ProtocolError as error:
@@ -98,12 +106,18 @@ class WebSocket:
     def _take(self, received: Received) -> None:
         if received.opcode is Opcode.TEXT:
             self._on_text(received.text)
+        elif received.opcode is Opcode.BINARY:
+            self._on_binary(received.payload)
         elif received.opcode is Opcode.PING:
             self._outlet.pong(received.payload)
         elif received.opcode is Opcode.PONG:
             self._on_pong()
         else:
             self.close(received.code)
+
+    def _on_binary(self, payload: bytes) -> None:
+        """Take a binary message as its UTF-8 text (PROTOCOL.md section 1)."""
+        self._on_text(frames.utf8(payload))
 
     def close(self, code: int | None, reason: str = "") -> None:
         """Send a close frame; the connection ends within LINGER seconds, and nothing more is processed.
@@ -114,6 +128,7 @@ class WebSocket:
         if self.closing:
             return
         self.closing = True
+        self._on_closing()
         self._outlet.write(frames.close(code, reason))
         self._outlet.finish()
         self._linger = asyncio.get_running_loop().call_later(LINGER, self._outlet.abort)

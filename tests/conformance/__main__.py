@@ -1,0 +1,117 @@
+"""Runs the Autobahn cases against an echo server on the bridge's own handshake, reader and outlet.
+
+`python -m tests.conformance` prints the cases that fail and ends with 1 if any does; needs `kosoku`. Left out are the
+sections 9 (limits and performance) and 12 and 13 (compression).
+"""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
+
+from tornado_bridge import frames
+from tornado_bridge.frames import Opcode
+from tornado_bridge.outlet import Outlet, SlowRule
+from tornado_bridge.websocket import Handshake, WebSocket
+
+EXCLUDED = ("9.*", "12.*", "13.*")
+CASES = 247
+MAX_MESSAGE = 1 << 20
+TIMEOUT = 300
+
+PASSED = {"OK", "INFORMATIONAL", "NON-STRICT"}
+
+
+class EchoWebSocket(WebSocket):
+    """Sends every message back as it came, a binary one as binary."""
+
+    __slots__ = ()
+
+    def _on_binary(self, payload: bytes) -> None:
+        self._outlet.write(frames.message(Opcode.BINARY, payload))
+
+
+class EchoHandler(WebSocketHandler):
+    """Hands the stream over after the handshake, as the bridge's own handler does."""
+
+    def initialize(self, tasks: set[asyncio.Task[None]]) -> None:
+        self._tasks = tasks
+
+    def check_origin(self, origin: str) -> bool:
+        return True
+
+    def get_websocket_protocol(self) -> WebSocketProtocol:
+        return Handshake(self, False, _WebSocketParams())
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        assert isinstance(self.ws_connection, Handshake)
+        task = asyncio.create_task(echo(self.ws_connection.stream))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def echo(stream: IOStream) -> None:
+    stream.set_nodelay(True)
+    rule = SlowRule(skip_bytes=MAX_MESSAGE, abort_bytes=16 * MAX_MESSAGE, timeout=30)
+    outlet = Outlet(stream, rule, clock=time.monotonic, on_slow=lambda _: None)
+    await EchoWebSocket(
+        stream,
+        outlet,
+        max_message=MAX_MESSAGE,
+        on_text=lambda text: outlet.write(frames.message(Opcode.TEXT, text.encode())),
+        on_pong=lambda: None,
+        on_closing=lambda: None,
+    ).run()
+
+
+async def run(directory: Path) -> dict[str, Any]:
+    """Serve while the suite runs, and return its index of results."""
+    tasks: set[asyncio.Task[None]] = set()
+    server = HTTPServer(Application([("/", EchoHandler, {"tasks": tasks})]))
+    sockets = bind_sockets(0, "127.0.0.1")
+    server.add_sockets(sockets)
+    port = sockets[0].getsockname()[1]
+    exclusions = [part for case in EXCLUDED for part in ("--exclude", case)]
+    suite = await asyncio.create_subprocess_exec(
+        "kosoku", "--outdir", str(directory), *exclusions, f"127.0.0.1:{port}", stdout=subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            await suite.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            suite.kill()
+        server.stop()
+        await server.close_all_connections()
+        await asyncio.gather(*tasks)
+    [agent] = json.loads((directory / "index.json").read_text()).values()
+    return dict(agent)
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as name:
+        results = asyncio.run(run(Path(name)))
+    failed = {
+        case: result
+        for case, result in results.items()
+        if result["behavior"] not in PASSED or result["behaviorClose"] not in PASSED
+    }
+    for case, result in failed.items():
+        print(f"case {case}: {result['behavior']}, close {result['behaviorClose']}")
+    print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    return 0 if len(results) == CASES and not failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,448 @@
+"""tornado_bridge.websocket: the frames over a TCP connection, the opening handshake over HTTP."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import websockets
+from tornado.iostream import IOStream
+
+from tests import raw
+from tests.raw import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    RawClient,
+    closed,
+    frame,
+    handshake,
+    tcp_pair,
+    text,
+    until,
+)
+from tornado_bridge import websocket
+from tornado_bridge.outlet import Outlet, SlowRule
+from tornado_bridge.websocket import WebSocket
+
+
+class Served:
+    """A WebSocket on a real connection, its peer, and what it has reported."""
+
+    def __init__(self, near: socket.socket, peer: RawClient) -> None:
+        self.peer = peer
+        self.stream = IOStream(near)
+        self.outlet = Outlet(self.stream, SlowRule(65_536, 262_144, 30), clock=time.monotonic, on_slow=lambda _: None)
+        self.texts: list[str] = []
+        self.pongs = 0
+        self.closings = 0
+        self.websocket = WebSocket(
+            self.stream,
+            self.outlet,
+            max_message=65_536,
+            on_text=self.on_text,
+            on_pong=self.on_pong,
+            on_closing=self.on_closing,
+        )
+        self.run = asyncio.create_task(self.websocket.run())
+
+    def on_text(self, message: str) -> None:
+        self.texts.append(message)
+        if message == "abort":
+            self.outlet.abort()
+
+    def on_pong(self) -> None:
+        self.pongs += 1
+
+    def on_closing(self) -> None:
+        self.closings += 1
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(raw.PATIENCE):
+            await self.run
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Served]:
+    """Serve one peer; at the end the peer goes, and that must be the end of everything."""
+    with tcp_pair(send_buffer=65_536, receive_buffer=65_536) as (near, peer):
+        served = Served(near, peer)
+        try:
+            yield served
+        finally:
+            peer.close()
+            await asyncio.wait([served.run], timeout=raw.PATIENCE)
+        assert served.run.done()
+        assert served.stream.closed()
+
+
+# Messages
+
+
+@pytest.mark.gen_test
+async def test_a_text_message_is_handed_on() -> None:
+    async with serving() as served:
+        await served.peer.send(text("grüße"))
+        await until(lambda: served.texts == ["grüße"])
+
+
+@pytest.mark.gen_test
+async def test_a_binary_message_is_its_text() -> None:
+    async with serving() as served:
+        await served.peer.send(frame(BINARY, "grüße".encode()))
+        await until(lambda: served.texts == ["grüße"])
+
+
+@pytest.mark.gen_test
+async def test_messages_of_one_packet_are_handed_on_in_order() -> None:
+    async with serving() as served:
+        await served.peer.send(b"".join(text(str(number)) for number in range(500)))
+        await until(lambda: len(served.texts) == 500)
+        assert served.texts == [str(number) for number in range(500)]
+
+
+@pytest.mark.gen_test
+async def test_a_message_that_comes_byte_by_byte_is_handed_on() -> None:
+    async with serving() as served:
+        for byte in text("slow"):
+            await served.peer.send(bytes((byte,)))
+            await asyncio.sleep(0)
+        await until(lambda: served.texts == ["slow"])
+
+
+@pytest.mark.gen_test
+async def test_fragments_are_one_message() -> None:
+    async with serving() as served:
+        await served.peer.send(
+            frame(TEXT, b"one ", final=False)
+            + frame(CONTINUATION, b"two ", final=False)
+            + frame(CONTINUATION, b"three")
+        )
+        await until(lambda: served.texts == ["one two three"])
+
+
+@pytest.mark.gen_test
+async def test_a_ping_between_fragments_is_answered_before_the_message_is_whole() -> None:
+    async with serving() as served:
+        await served.peer.send(frame(TEXT, b"one ", final=False) + frame(PING, b"here?"))
+        assert await served.peer.frame() == Frame(PONG, b"here?")
+        await served.peer.send(frame(CONTINUATION, b"two"))
+        await until(lambda: served.texts == ["one two"])
+
+
+@pytest.mark.gen_test
+async def test_a_message_of_64_kib_is_handed_on() -> None:
+    async with serving() as served:
+        await served.peer.send(frame(TEXT, b"x" * 65_536))
+        await until(lambda: served.texts == ["x" * 65_536])
+
+
+@pytest.mark.gen_test
+async def test_a_flooding_peer_leaves_every_other_task_its_turn() -> None:
+    async with serving() as served:
+        flood = asyncio.create_task(served.peer.send(frame(TEXT) * 30_000))
+        most = 0
+        while len(served.texts) < 30_000:
+            before = len(served.texts)
+            await asyncio.sleep(0)
+            most = max(most, len(served.texts) - before)
+        await flood
+        assert most <= 1366
+
+
+# Pings and pongs
+
+
+@pytest.mark.gen_test
+async def test_a_ping_is_answered_with_its_payload() -> None:
+    async with serving() as served:
+        await served.peer.send(frame(PING, b"x" * 125))
+        assert await served.peer.frame() == Frame(PONG, b"x" * 125)
+
+
+@pytest.mark.gen_test
+async def test_a_pong_is_handed_on() -> None:
+    async with serving() as served:
+        await served.peer.send(frame(PONG, b"whatever"))
+        await until(lambda: served.pongs == 1)
+
+
+@pytest.mark.gen_test
+async def test_of_pings_that_come_while_something_is_held_back_the_latest_is_answered() -> None:
+    async with serving() as served:
+        batch = b"\0" * 1_000_000
+        served.outlet.fell_short(batch, 0)
+        await served.peer.send(b"".join(frame(PING, b"%d" % number) for number in range(1000)) + text("after"))
+        await until(lambda: served.texts == ["after"])
+        received = b""
+        while len(received) < len(batch):
+            received += await served.peer.some()
+        assert received[len(batch) :] in (b"", b"\x8a\x03999")
+
+
+# The close of a peer
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999])
+async def test_a_close_is_answered_with_its_code(code: int) -> None:
+    async with serving() as served:
+        await served.peer.send(raw.close(code, b"bye"))
+        assert await served.peer.rest() == b"\x88\x02" + code.to_bytes(2)
+
+
+@pytest.mark.gen_test
+async def test_a_close_without_a_code_is_answered_without_one() -> None:
+    async with serving() as served:
+        await served.peer.send(raw.close())
+        assert await served.peer.rest() == b"\x88\x00"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535])
+async def test_a_close_with_a_code_that_may_not_be_sent_is_a_protocol_error(code: int) -> None:
+    async with serving() as served:
+        await served.peer.send(raw.close(code))
+        assert await served.peer.frame() == closed(1002, "Invalid close code")
+
+
+@pytest.mark.gen_test
+async def test_a_close_with_half_a_code_is_a_protocol_error() -> None:
+    async with serving() as served:
+        await served.peer.send(frame(CLOSE, b"\x03"))
+        assert await served.peer.frame() == closed(1002, "Close code cut short")
+
+
+@pytest.mark.gen_test
+async def test_a_close_with_a_reason_that_is_no_utf_8_ends_with_1007() -> None:
+    async with serving() as served:
+        await served.peer.send(raw.close(1000, b"\xff"))
+        assert await served.peer.frame() == closed(1007, "Invalid UTF-8")
+
+
+@pytest.mark.gen_test
+async def test_what_follows_a_close_is_not_handed_on() -> None:
+    async with serving() as served:
+        await served.peer.send(text("before") + raw.close(1000) + text("after") + frame(PING, b"after"))
+        assert await served.peer.rest() == b"\x88\x02\x03\xe8"
+        assert served.texts == ["before"]
+
+
+@pytest.mark.gen_test
+async def test_what_follows_a_close_in_a_packet_of_its_own_is_not_handed_on() -> None:
+    async with serving() as served:
+        await served.peer.send(raw.close(1000))
+        assert await served.peer.frame() == closed(1000)
+        await served.peer.send(text("after"))
+        await served.peer.cut()
+        assert served.texts == []
+
+
+# Our own close
+
+
+@pytest.mark.gen_test
+async def test_a_close_has_its_code_and_reason() -> None:
+    async with serving() as served:
+        served.websocket.close(4001, "API key required")
+        assert await served.peer.rest() == b"\x88\x12\x0f\xa1API key required"
+
+
+@pytest.mark.gen_test
+async def test_a_second_close_is_none() -> None:
+    async with serving() as served:
+        served.websocket.close(4001, "API key required")
+        served.websocket.close(1001, "Server shutting down")
+        assert await served.peer.rest() == b"\x88\x12\x0f\xa1API key required"
+
+
+@pytest.mark.gen_test
+async def test_closing_is_reported_once_before_the_close_frame_goes_out() -> None:
+    async with serving() as served:
+        await served.peer.send(raw.close(1000))
+        assert await served.peer.frame() == closed(1000)
+        served.websocket.close(1001, "Server shutting down")
+        assert served.closings == 1
+
+
+@pytest.mark.gen_test
+async def test_a_peer_that_answers_our_close_and_goes_is_waited_for_no_longer() -> None:
+    async with serving() as served:
+        served.websocket.close(1001, "Server shutting down")
+        await served.peer.send(raw.close(1001))
+        served.peer.close()
+        began = time.monotonic()
+        await served.ended()
+        assert time.monotonic() - began < 0.15
+
+
+@pytest.mark.gen_test
+async def test_a_peer_that_stays_is_cut_off_in_time() -> None:
+    async with serving() as served:
+        served.websocket.close(4001, "API key required")
+        began = time.monotonic()
+        assert await served.peer.frame() == closed(4001, "API key required")
+        await served.peer.cut()
+        assert time.monotonic() - began < 0.25
+
+
+@pytest.mark.gen_test
+async def test_a_peer_that_sends_on_gets_the_whole_close_frame() -> None:
+    async with serving() as served:
+        await served.peer.send(text("x" * 1000) * 100)
+        served.websocket.close(4001, "API key required")
+        await served.peer.send(text("x" * 1000) * 100)
+        assert await served.peer.rest() == b"\x88\x12\x0f\xa1API key required"
+        assert served.texts == []
+
+
+@pytest.mark.gen_test
+async def test_a_peer_that_floods_after_a_close_is_cut_off_at_a_mebibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "LINGER", 60)
+    async with serving() as served:
+        served.websocket.close(4001, "API key required")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            await served.peer.send(b"\0" * 20_000_000)
+        await served.ended()
+
+
+@pytest.mark.gen_test
+async def test_a_peer_that_sends_a_mebibyte_after_a_close_is_not_cut_off_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(websocket, "LINGER", 60)
+    async with serving() as served:
+        served.websocket.close(4001, "API key required")
+        await served.peer.send(b"\0" * (1 << 20))
+        assert await served.peer.rest() == b"\x88\x12\x0f\xa1API key required"
+        assert not served.run.done()
+
+
+# Ends without a close
+
+
+@pytest.mark.gen_test
+async def test_a_reset_ends_it() -> None:
+    async with serving() as served:
+        served.peer.reset()
+        await served.ended()
+
+
+@pytest.mark.gen_test
+async def test_a_half_close_ends_it() -> None:
+    async with serving() as served:
+        served.peer.finish()
+        await served.ended()
+
+
+@pytest.mark.gen_test
+async def test_an_end_inside_a_frame_ends_it() -> None:
+    async with serving() as served:
+        await served.peer.send(text("half")[:5])
+        served.peer.reset()
+        await served.ended()
+        assert served.texts == []
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_handed_on_after_the_connection_was_aborted() -> None:
+    async with serving() as served:
+        await served.peer.send(text("abort") + text("after"))
+        await served.ended()
+        assert served.texts == ["abort"]
+
+
+@pytest.mark.gen_test
+async def test_cancelling_it_ends_the_connection() -> None:
+    async with serving() as served:
+        await served.peer.send(text("here"))
+        await until(lambda: served.texts == ["here"])
+        served.run.cancel()
+        with pytest.raises(ConnectionResetError):
+            await served.peer.rest()
+
+
+# Protocol errors
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("data", "close"),
+    [
+        (frame(TEXT, b"x", mask=None), closed(1002, "Frame not masked")),
+        (frame(PING, b"x", mask=None), closed(1002, "Frame not masked")),
+        (frame(TEXT, b"x", reserved=4), closed(1002, "Reserved bits set")),
+        (frame(TEXT, b"x", reserved=2), closed(1002, "Reserved bits set")),
+        (frame(TEXT, b"x", reserved=1), closed(1002, "Reserved bits set")),
+        *((frame(opcode, b"x"), closed(1002, "Unknown opcode")) for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)),
+        (frame(PING, b"x" * 126), closed(1002, "Control frame fragmented or too long")),
+        (frame(PING, b"x", final=False), closed(1002, "Control frame fragmented or too long")),
+        (frame(CONTINUATION, b"x"), closed(1002, "Nothing to continue")),
+        (frame(TEXT, b"x", final=False) + text("y"), closed(1002, "Message inside a message")),
+        (b"\x81\xff" + b"\xff" * 8, closed(1002, "Frame length out of range")),
+        (frame(TEXT, b"\xff"), closed(1007, "Invalid UTF-8")),
+        (frame(BINARY, b"\xff"), closed(1007, "Invalid UTF-8")),
+        (frame(TEXT, b"\xed\xa0\x80"), closed(1007, "Invalid UTF-8")),
+        (frame(TEXT, b"\xc3", final=False) + frame(CONTINUATION, b"x"), closed(1007, "Invalid UTF-8")),
+        (frame(TEXT, b"x" * 65_537), closed(1009, "Message too big")),
+        (frame(TEXT, b"x" * 65_536, final=False) + frame(CONTINUATION, b"x"), closed(1009, "Message too big")),
+    ],
+)
+async def test_what_breaks_the_protocol_ends_with_a_close_code_and_is_not_handed_on(data: bytes, close: Frame) -> None:
+    async with serving() as served:
+        await served.peer.send(text("before") + data + text("after"))
+        assert await served.peer.frame() == close
+        assert served.texts == ["before"]
+
+
+@pytest.mark.gen_test
+async def test_a_message_that_is_too_big_is_refused_by_its_header() -> None:
+    async with serving() as served:
+        await served.peer.send(frame(TEXT, b"x" * 65_537)[:14])
+        assert await served.peer.frame() == closed(1009, "Message too big")
+
+
+# The opening handshake
+
+
+@pytest.mark.gen_test
+async def test_the_accept_value_is_that_of_the_rfc(http_port: int, key: str) -> None:
+    with await RawClient.connect(http_port) as client:
+        await client.send(handshake(key, nonce="dGhlIHNhbXBsZSBub25jZQ=="))
+        assert "Sec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in await client.response()
+
+
+@pytest.mark.gen_test
+async def test_an_extension_that_is_offered_is_not_taken(stream_url: str, key: str) -> None:
+    async with websockets.connect(stream_url, additional_headers={"X-API-Key": key}, compression="deflate") as client:
+        assert client.protocol.extensions == []
+
+
+@pytest.mark.gen_test
+async def test_a_subprotocol_that_is_offered_is_not_taken(http_port: int, key: str) -> None:
+    with await RawClient.connect(http_port) as client:
+        await client.send(handshake(key, "Sec-WebSocket-Protocol: candles, signals"))
+        assert "Sec-Websocket-Protocol" not in await client.response()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("nonce", ["", "x", "!!!!", "AAAAAAAAAAAAAAAAAAAAAA", "AAAA", "A" * 40, "grüße", "AAAA AAAA"])
+async def test_a_malformed_handshake_key_is_refused_with_400(http_port: int, key: str, nonce: str) -> None:
+    with await RawClient.connect(http_port) as client:
+        await client.send(handshake(key, nonce=nonce))
+        assert await client.status() == 400
+
+
+@pytest.mark.gen_test
+async def test_what_comes_with_the_handshake_is_answered_in_order(http_port: int, key: str) -> None:
+    early = text('{"action":"subscribe","channels":["signals:*:*"]}') + text("no JSON") + frame(PING, b"early")
+    with await RawClient.open(http_port, key, then=early) as client:
+        assert await client.message() == '{"type":"subscribed","channels":["signals:*:*"]}'
+        assert await client.message() == '{"type":"error","code":"PARSE_ERROR","message":"Invalid JSON"}'
+        assert await client.frame() == Frame(PONG, b"early")
