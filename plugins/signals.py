@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from tornado_bridge import Envelope, Event, EventType, hookimpl, load_schema, values
+from tornado_bridge import Envelope, Event, EventType, InvalidEvent, hookimpl, load_schema, values
 
 SYMBOL = r"[A-Za-z0-9]{1,20}-[A-Za-z0-9]{1,20}"
 TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h", "1d")
@@ -21,8 +21,9 @@ ABSENT = msgspec.Raw(b"null")
 class Alert(msgspec.Struct):
     """What is read of an alert; every other member of the payload stays inside."""
 
-    symbol: str
-    timeframe: str
+    # As written, like the others: of duplicate members the last counts, whatever the first ones were.
+    symbol: msgspec.Raw
+    timeframe: msgspec.Raw
     price: msgspec.Raw
     triggeredAt: msgspec.Raw
     triggerValue: msgspec.Raw = ABSENT
@@ -47,12 +48,13 @@ def register_event_types() -> list[EventType]:
 @hookimpl
 def transform(event: Event[Alert]) -> Envelope:
     alert = event.payload
+    symbol, timeframe = text(alert.symbol, "symbol"), text(alert.timeframe, "timeframe")
     return Envelope(
-        TRADE_SIGNAL.channel_name(symbol=alert.symbol, timeframe=alert.timeframe),
+        TRADE_SIGNAL.channel_name(symbol=symbol, timeframe=timeframe),
         {
-            "symbol": alert.symbol,
+            "symbol": symbol,
             "exchange": event.exchange,
-            "timeframe": alert.timeframe,
+            "timeframe": timeframe,
             "signal_type": "momentum_signal",
             "direction": direction(alert.triggerLabel),
             "strength": strength(alert.triggerValue),
@@ -62,15 +64,23 @@ def transform(event: Event[Alert]) -> Envelope:
     )
 
 
+def text(raw: msgspec.Raw, member: str) -> str:
+    """Return the text of a JSON string; raises InvalidEvent, naming `member`, for any other value."""
+    found = values.text_of(raw) if bytes(raw)[:1] == b'"' else None
+    if found is None:
+        raise InvalidEvent(f"{member} is no text")
+    return found
+
+
 def direction(label: msgspec.Raw) -> str:
     """Return `bullish` or `bearish` by the rules for `triggerLabel`."""
-    text = values.text_of(label) if bytes(label)[:1] == b'"' else None
-    if text is None:
+    found = values.text_of(label) if bytes(label)[:1] == b'"' else None
+    if found is None:
         return "bearish"
-    if text.startswith("reversal_oversold"):
+    if found.startswith("reversal_oversold"):
         return "bullish"
-    if text.startswith("level_"):
-        return "bearish" if _BELOW_ZERO(text) else "bullish"
+    if found.startswith("level_"):
+        return "bearish" if _BELOW_ZERO(found) else "bullish"
     return "bearish"
 
 

@@ -339,6 +339,7 @@ async def test_all_ends_together_give_everything_back_within_a_second(
     tracemalloc.start()
     with structlog.testing.capture_logs() as lines:
         # What is made once is made now.
+        await crowd.run([revoked] * AT_ONCE)
         await crowd.run(kinds * 20)
         assert (await settled(bridge, server, before))[0] == before
         memory_before = memory(lines)

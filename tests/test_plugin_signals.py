@@ -225,6 +225,12 @@ def test_private_members_stay_inside() -> None:
     assert relayed(ALERT_SOURCE, payload(**private)) == envelope()
 
 
+@pytest.mark.parametrize("member", ["symbol", "timeframe", "price", "triggeredAt", "triggerValue", "triggerLabel"])
+@pytest.mark.parametrize("first", ["5", "null", "{}", '"*"'])
+def test_of_duplicate_members_the_last_counts(member: str, first: str) -> None:
+    assert relayed(ALERT_SOURCE, b'{"%b":%b,' % (member.encode(), first.encode()) + payload()[1:]) == envelope()
+
+
 @pytest.mark.parametrize("text", [b"", b"not json", b"null", b"[]", b"{}", b"\xff", payload() + b"x", payload()[:-1]])
 def test_what_is_no_json_object_is_invalid(text: bytes) -> None:
     assert relayed(ALERT_SOURCE, text) is None

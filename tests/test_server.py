@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import socket
 import time
 import urllib.parse
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,9 +91,15 @@ async def serve(settled: Settings) -> AsyncIterator[Listening]:
 
 
 async def refusal(settled: Settings) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        await server.serve(settled, Listening())
-    return str(caught.value)
+    with warnings.catch_warnings():
+        # Tornado leaves a socket that cannot be bound to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with pytest.raises(ConfigurationError) as caught:
+            await server.serve(settled, Listening())
+        said = str(caught.value)
+        del caught
+        gc.collect()
+    return said
 
 
 def answer(url: str, path: str, **headers: str) -> tuple[int, str]:
@@ -471,19 +479,30 @@ async def test_a_key_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.gen_test
-async def test_a_key_file_of_garbage_is_refused(keys: Path) -> None:
+@pytest.fixture
+def garbage(keys: Path) -> Path:
     keys.write_text("garbage [")
-    assert await refusal(settings(keys, "redis://cache")) == (
-        f"--api-keys on the command line: API key file {keys} is not TOML (at line 1, column 9)"
+    return keys
+
+
+@pytest.fixture
+def open_to_the_world(keys: Path) -> Path:
+    keys.chmod(0o644)
+    return keys
+
+
+@pytest.mark.gen_test
+async def test_a_key_file_of_garbage_is_refused(garbage: Path) -> None:
+    assert await refusal(settings(garbage, "redis://cache")) == (
+        f"--api-keys on the command line: API key file {garbage} is not TOML (at line 1, column 9)"
     )
 
 
 @pytest.mark.gen_test
-async def test_a_key_file_that_the_world_can_read_is_refused(keys: Path) -> None:
-    keys.chmod(0o644)
-    assert await refusal(settings(keys, "redis://cache")) == (
-        f"--api-keys on the command line: API key file {keys} has mode 0644, so others can use it: chmod 600 it"
+async def test_a_key_file_that_the_world_can_read_is_refused(open_to_the_world: Path) -> None:
+    path = open_to_the_world
+    assert await refusal(settings(path, "redis://cache")) == (
+        f"--api-keys on the command line: API key file {path} has mode 0644, so others can use it: chmod 600 it"
     )
 
 
@@ -585,12 +604,15 @@ def test_a_second_signal_does_not_break_the_drain_off(tmp_path: Path, redis_serv
 
 def test_an_embedded_redis_carries_events_of_any_client(tmp_path: Path) -> None:
     port = free_port()
-    with serving(tmp_path, f"embedded://127.0.0.1:{port}") as (_, url, key):
-        with connect(url, additional_headers={"X-API-Key": key}) as client, redis.Redis(port=port) as publisher:
-            client.send('{"action":"subscribe","channels":["candles:BTC-USD:1h"]}')
-            assert client.recv(timeout=5) == '{"type":"subscribed","channels":["candles:BTC-USD:1h"]}'
-            publisher.publish(CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="1h"), CANDLE)
-            assert client.recv(timeout=5) == ENVELOPE
+    with (
+        serving(tmp_path, f"embedded://127.0.0.1:{port}") as (_, url, key),
+        connect(url, additional_headers={"X-API-Key": key}) as client,
+        redis.Redis(port=port) as publisher,
+    ):
+        client.send('{"action":"subscribe","channels":["candles:BTC-USD:1h"]}')
+        assert client.recv(timeout=5) == '{"type":"subscribed","channels":["candles:BTC-USD:1h"]}'
+        publisher.publish(CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="1h"), CANDLE)
+        assert client.recv(timeout=5) == ENVELOPE
 
 
 def test_redis_is_subscribed_when_the_line_is_there(tmp_path: Path, redis_server: RedisServer) -> None:
@@ -618,13 +640,15 @@ def test_it_is_not_ready_while_redis_is_away(tmp_path: Path, own_redis_server: R
 
 def test_without_a_redis_there_is_one_warning_however_often_it_is_tried(tmp_path: Path) -> None:
     port = free_port()
-    with serving(tmp_path, f"redis://127.0.0.1:{port}", "--log-level", "warning") as (process, _, _):
-        with socket.create_server(("127.0.0.1", port)) as door:
-            # The next try, which is closed unanswered, and the one after that.
-            for _ in range(2):
-                door.settimeout(10)
-                door.accept()[0].close()
-        status, out, err = process.stop()
+    with (
+        serving(tmp_path, f"redis://127.0.0.1:{port}", "--log-level", "warning") as (process, _, _),
+        socket.create_server(("127.0.0.1", port)) as door,
+    ):
+        # The next try, which is closed unanswered, and the one after that.
+        door.settimeout(10)
+        door.accept()[0].close()
+        with door.accept()[0]:
+            status, out, err = process.stop()
     assert (status, out, len(err.splitlines())) == (0, "", 1)
     assert "source down: trying again until it is back" in err
 

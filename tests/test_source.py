@@ -145,6 +145,19 @@ async def test_a_source_of_patterns_alone_subscribes(redis_server: RedisServer) 
     await asyncio.wait([run])
 
 
+@pytest.mark.gen_test
+async def test_a_name_that_stands_twice_is_no_second_subscription(redis_server: RedisServer) -> None:
+    feed = Feed()
+    source = Source(redis_server.url, names=["alerts", "alerts"], patterns=[], relay=feed)
+    run = asyncio.create_task(source.run())
+    await source.subscribed.wait()
+    await publish(redis_server, ("alerts", "x"))
+    await until(lambda: feed.messages == [(b"alerts", b"x")])
+    assert source.connects == 1
+    run.cancel()
+    await asyncio.wait([run])
+
+
 @pytest.mark.gen_test(timeout=10)
 async def test_the_answers_to_our_own_pings_are_no_messages(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
@@ -181,6 +194,18 @@ async def test_after_its_end_redis_has_no_subscriber(own_redis_server: RedisServ
         await source.subscribed.wait()
         assert subscribers(own_redis_server) == 1
     await until(lambda: subscribers(own_redis_server) == 0)
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize("password", [None, PASSWORD])
+async def test_it_ends_at_whatever_moment_it_is_cancelled(own_redis_server: RedisServer, password: str | None) -> None:
+    if password is not None:
+        with own_redis_server.client() as client:
+            client.config_set("requirepass", password)
+    for turns in range(60):
+        async with running(own_redis_server.url, password=password):
+            for _ in range(turns):
+                await asyncio.sleep(0)
 
 
 @pytest.mark.gen_test
@@ -277,7 +302,7 @@ async def test_a_hung_redis_is_noticed_within_five_seconds(own_redis_server: Red
         await source.subscribed.wait()
         await publish(own_redis_server, ("alerts", "x"))
         await until(lambda: feed.messages == [(b"alerts", b"x")])
-    assert log_lines.take(DOWN)["cause"] == "Redis has not answered for 3.5 s"
+    assert log_lines.take(DOWN)["cause"] == "Redis does not answer"
     log_lines.take(UP_AGAIN)
 
 
@@ -686,20 +711,23 @@ async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize(
-    ("answer", "cause"),
-    [
-        (say_nothing_more, "Connection closed by server."),
-        (answer_as_http, "what answers there does not speak Redis' protocol"),
-        (answer_with_noise, "what answers there does not speak Redis' protocol"),
-        (answer_with_half_a_reply, "Connection closed by server."),
-    ],
-)
-async def test_a_server_that_is_no_redis_is_one_sentence(log_lines: LogLines, answer: Answer, cause: str) -> None:
+@pytest.mark.parametrize("answer", [answer_as_http, answer_with_noise])
+async def test_a_server_that_is_no_redis_is_one_sentence(log_lines: LogLines, answer: Answer) -> None:
     async with not_redis(answer) as (url, _), running(url) as (source, _):
         await source.tried.wait()
         assert not source.subscribed.is_set()
-    assert log_lines.take(DOWN)["cause"] == cause
+    assert log_lines.take(DOWN)["cause"] == "what answers there does not speak Redis' protocol"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("answer", [say_nothing_more, answer_with_half_a_reply])
+async def test_a_server_that_hangs_up_is_one_line(log_lines: LogLines, answer: Answer) -> None:
+    async with not_redis(answer) as (url, _), running(url) as (source, _):
+        await source.tried.wait()
+        assert not source.subscribed.is_set()
+    cause = log_lines.take(DOWN)["cause"]
+    assert cause
+    assert "\n" not in cause
 
 
 @pytest.mark.gen_test
@@ -709,7 +737,7 @@ async def test_a_server_that_never_says_anything_is_one_sentence(
     monkeypatch.setattr(source, "CONNECT_TIMEOUT", 0.1)
     async with not_redis(stay_silent) as (url, _), running(url) as (running_source, _):
         await running_source.tried.wait()
-    assert log_lines.take(DOWN)["cause"].startswith("Timeout reading from 127.0.0.1:")
+    assert log_lines.take(DOWN)["cause"] == "Redis does not answer"
 
 
 @pytest.mark.gen_test
@@ -721,7 +749,7 @@ async def test_a_server_that_answers_but_never_confirms_is_one_sentence(
     async with not_redis(echo) as (url, _), running(url) as (running_source, _):
         await running_source.tried.wait()
         assert not running_source.subscribed.is_set()
-    assert log_lines.take(DOWN)["cause"] == "Redis has not answered for 0.3 s"
+    assert log_lines.take(DOWN)["cause"] == "Redis does not answer"
 
 
 @pytest.mark.gen_test

@@ -20,6 +20,7 @@ from tornado_bridge.keys import Keys
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.outlet import Outlet, SlowRule
 from tornado_bridge.protocol import Dialogue
+from tornado_bridge.quarantine import Quarantine
 from tornado_bridge.registry import Registry
 from tornado_bridge.relay import Relay, Tally
 from tornado_bridge.source import Source
@@ -74,6 +75,7 @@ class WebSocketBridge:
             raise ConfigurationError("the exchange name must be 1 to 64 letters, digits, spaces, '.', '_' or '-'")
         self.registry = Registry(plugins)
         self._keys = keys
+        self._ring = keys.ring
         self._max_connections = max_connections
         self._admission = Admission(
             places=max_connections_per_key, rate=rate_limit, burst=rate_burst, clock=time.monotonic
@@ -137,6 +139,11 @@ class WebSocketBridge:
         return self._relay.tallies
 
     @property
+    def quarantines(self) -> dict[str, Quarantine]:
+        """The record of each plugin."""
+        return self._relay.quarantines
+
+    @property
     def unrouted(self) -> int:
         """Events on a source channel of no declared form."""
         return self._relay.unrouted
@@ -175,7 +182,8 @@ class WebSocketBridge:
         """Wait until a task of a started bridge ends by a fault of ours, and raise it; a stop is none."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            task.result()
+            if not task.cancelled():
+                task.result()
 
     def connection_count(self, key_id: int) -> int:
         """Return how many live connections a key has."""
@@ -265,15 +273,18 @@ class WebSocketBridge:
 
     def _poll_keys(self) -> None:
         change = self._keys.poll()
-        if change is None:
-            return
-        if change.problem is None:
+        if change is not None and change.problem is None:
             log.info("key file read anew")
-        else:
+        elif change is not None:
             log.error("key file cannot be used: the keys stay as they were", cause=change.problem)
+        # The ring, not the change: another bridge that has the same keys may have been told of it.
+        if self._keys.ring is self._ring:
+            return
+        ring = self._ring = self._keys.ring
         for connection in tuple(self._connections):
-            key = self._keys.ring.get(connection.allowance.key.id)
-            if key is None or not key.active:
+            held = connection.allowance.key
+            key = ring.get(held.id)
+            if key is None or not key.active or key.sha256 != held.sha256:
                 connection.dismiss(CloseCode.UNAUTHORIZED, KEY_REVOKED)
             else:
                 connection.allowance.key = key

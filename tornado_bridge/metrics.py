@@ -29,13 +29,24 @@ class BridgeCollector(Collector):
             "tornado_bridge_events", "Events from Redis, by what became of them.", labels=("type", "outcome")
         )
         for name, tally in bridge.tallies.items():
-            for outcome in ("relayed", "invalid", "failed", "refused"):
+            for outcome in ("relayed", "invalid", "failed", "refused", "quarantined"):
                 events.add_metric((name, outcome), getattr(tally, outcome))
         yield events
         envelopes = CounterMetricFamily("tornado_bridge_envelopes", "Envelopes published.", labels=("type",))
         for name, tally in bridge.tallies.items():
             envelopes.add_metric((name,), tally.envelopes)
         yield envelopes
+        slow_calls = CounterMetricFamily(
+            "tornado_bridge_plugin_slow_calls", "Calls of a plugin over 50 ms.", labels=("plugin",)
+        )
+        quarantined = GaugeMetricFamily(
+            "tornado_bridge_plugin_quarantined", "1 while a plugin gets no events.", labels=("plugin",)
+        )
+        for name, quarantine in bridge.quarantines.items():
+            slow_calls.add_metric((name,), quarantine.slow_calls)
+            quarantined.add_metric((name,), float(quarantine.closed))
+        yield slow_calls
+        yield quarantined
         refusals = CounterMetricFamily(
             "tornado_bridge_refused_clients", "Clients refused, by close code.", labels=("code",)
         )

@@ -1,18 +1,23 @@
 """From a source's messages to the hub: one decode, one hook call, one check and one frame an event."""
 
 import dataclasses
+import time
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 
 from tornado_bridge.egress import CheckedEnvelope, EnvelopeRefused
 from tornado_bridge.errors import InvalidEvent
 from tornado_bridge.events import Envelope, Event
 from tornado_bridge.hub import Hub
 from tornado_bridge.logs import ThrottledLog
-from tornado_bridge.registry import Plugin, Route
+from tornado_bridge.quarantine import PAUSE, SLOW_CALL, Quarantine
+from tornado_bridge.registry import Route
+
+log = structlog.get_logger(__name__)
 
 # An event is no document: a plugin that returns more than this has failed.
 MAX_ENVELOPES = 256
@@ -26,7 +31,7 @@ class Tally:
     """What became of the events of one type.
 
     `relayed` gave envelopes or none, `invalid` broke their contract, `failed` made the plugin fail, `refused` were
-    stopped by the egress firewall.
+    stopped by the egress firewall, `quarantined` were dropped while their plugin was.
     """
 
     relayed: int = 0
@@ -34,6 +39,7 @@ class Tally:
     invalid: int = 0
     failed: int = 0
     refused: int = 0
+    quarantined: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class _Way:
     source: str
     parameters: Mapping[str, str]
     tally: Tally
+    quarantine: Quarantine
     decode: Callable[[str], Any]
     transform: Callable[..., Any]
 
@@ -51,15 +58,25 @@ class _Way:
 class Relay:
     """Turns the messages of one read into frames, in order; nothing that an event does harms the next.
 
-    `exchange` is the configured name of the bridge's exchange.
+    `exchange` is the configured name of the bridge's exchange; `clock` is monotonic, in seconds.
     """
 
-    def __init__(self, routes: Sequence[Route], hub: Hub, *, exchange: str, log: ThrottledLog) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        hub: Hub,
+        *,
+        exchange: str,
+        log: ThrottledLog,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._routes = routes
         self._hub = hub
         self._exchange = exchange
         self._log = log
         self._ways: dict[bytes, _Way | None] = {}
+        self._clock = clock
+        self.quarantines = {route.plugin.name: Quarantine(clock) for route in routes}
         self.tallies = {route.event_type.name: Tally() for route in routes}
         self.unrouted = 0
 
@@ -97,6 +114,7 @@ class Relay:
                     source=text,
                     parameters=types.MappingProxyType(parameters),
                     tally=self.tallies[route.event_type.name],
+                    quarantine=self.quarantines[route.plugin.name],
                     decode=route.decode,
                     transform=route.plugin.transform,
                 )
@@ -104,31 +122,62 @@ class Relay:
 
     def _relay(self, way: _Way, payload: bytes) -> None:
         tally = way.tally
-        event_type = way.route.event_type
-        try:
-            event = Event(event_type.name, way.source, way.parameters, way.decode(payload.decode()), self._exchange)
-        except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-            tally.invalid += 1
-            self._log.warning("event dropped", event_type=event_type.name, cause=_decoding_fault(error))
+        if way.quarantine.closed and not way.quarantine.admits():
+            tally.quarantined += 1
             return
+        checked: Sequence[CheckedEnvelope] = ()
+        failed = False
+        way.quarantine.calls += 1
+        started = self._clock()
         try:
+            event = self._event(way, payload)
+            # A large payload is no fault of the plugin's.
+            started = self._clock()
             checked = self._checked(way, way.transform(event=event))
         except InvalidEvent as error:
             tally.invalid += 1
-            self._log.warning("event dropped", event_type=event_type.name, cause=error.reason)
+            self._log.warning("event dropped", event_type=way.route.event_type.name, cause=error.reason)
         except EnvelopeRefused as error:
+            failed = True
             tally.refused += 1
-            self._log.error("envelope refused", cause=str(error), **_named(way.route.plugin, event_type.name))
+            self._log.error("envelope refused", cause=str(error), **_named(way.route))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # one event: whatever a plugin raises costs its event, nothing else
+            failed = True
             tally.failed += 1
-            self._log.error("plugin failed", cause=_place(error), **_named(way.route.plugin, event_type.name))
+            self._log.error("plugin failed", cause=_place(error), **_named(way.route))
         else:
             tally.relayed += 1
             tally.envelopes += len(checked)
-            for envelope in checked:
-                self._hub.publish(envelope)
+        seconds = self._clock() - started
+        if failed or seconds > SLOW_CALL or way.quarantine.closed:
+            self._judge(way, failed, seconds)
+        for envelope in checked:
+            self._hub.publish(envelope)
+
+    def _event(self, way: _Way, payload: bytes) -> Event[Any]:
+        try:
+            read = way.decode(payload.decode())
+        except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+            raise InvalidEvent(_decoding_fault(error)) from None
+        return Event(way.route.event_type.name, way.source, way.parameters, read, self._exchange)
+
+    def _judge(self, way: _Way, failed: bool, seconds: float) -> None:
+        """Hold a call against the plugin's record."""
+        quarantine = way.quarantine
+        closed = quarantine.closed
+        caught = False
+        if seconds > SLOW_CALL:
+            self._log.warning("plugin is slow: every client waits for it", **_named(way.route))
+            caught = quarantine.note_slow(seconds)
+        elif failed:
+            caught = quarantine.note_failure()
+        elif closed:
+            quarantine.release()
+            log.warning("plugin released from quarantine", plugin=way.route.plugin.name)
+        if caught and not closed:
+            log.error("plugin quarantined: its events are dropped", plugin=way.route.plugin.name, seconds=PAUSE)
 
     def _checked(self, way: _Way, result: Any) -> Sequence[CheckedEnvelope]:
         """Check all that a plugin returned before any of it is published."""
@@ -146,8 +195,9 @@ class Relay:
         return checked
 
 
-def _named(plugin: Plugin, event_type: str) -> dict[str, str]:
-    return {"plugin": plugin.name, "distribution": plugin.distribution, "event_type": event_type}
+def _named(route: Route) -> dict[str, str]:
+    plugin = route.plugin
+    return {"plugin": plugin.name, "distribution": plugin.distribution, "event_type": route.event_type.name}
 
 
 def _decoding_fault(error: Exception) -> str:

@@ -66,8 +66,8 @@ async def serve(settings: Settings, on_listening: Callable[[str, str], None]) ->
         await server.close_all_connections()
         for task in (starting, first, failed, stopped):
             task.cancel()
-        if fault is not None:
-            raise BridgeError(f"the bridge has failed: {type(fault).__name__}")
+    if fault is not None:
+        raise BridgeError(f"the bridge has failed: {type(fault).__name__}")
 
 
 def _redis(settings: Settings, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> tuple[str, str | None]:

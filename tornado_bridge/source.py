@@ -38,7 +38,7 @@ _MAX_EXPONENT = 10
 PING_INTERVAL = 1.0
 SILENCE = 3.5
 
-# Connecting and authenticating, each; in seconds.
+# Connecting and authenticating together, in seconds.
 CONNECT_TIMEOUT = 2.0
 
 # One read takes all that asyncio holds.
@@ -90,8 +90,9 @@ class Source:
                 url,
                 protocol=2,
                 parser_class=BatchParser,
-                socket_connect_timeout=CONNECT_TIMEOUT,
-                socket_timeout=CONNECT_TIMEOUT,
+                # The timeouts are ours: redis-py's go through asyncio.wait_for, which loses cancellations in 3.11.
+                socket_connect_timeout=None,
+                socket_timeout=None,
                 socket_read_size=READ_SIZE,
                 retry=Retry(NoBackoff(), 0),
                 **credentials,
@@ -115,7 +116,8 @@ class Source:
         try:
             while True:
                 try:
-                    await self._connection.connect()  # type: ignore[no-untyped-call]
+                    async with asyncio.timeout(CONNECT_TIMEOUT):
+                        await self._connection.connect()  # type: ignore[no-untyped-call]
                     await self._subscribe_and_relay()
                 except (RedisError, OSError) as error:
                     failures = 0 if self.subscribed.is_set() else failures
@@ -221,5 +223,5 @@ def _explain(error: Exception) -> str:
     if isinstance(error, InvalidResponse):
         return "what answers there does not speak Redis' protocol"
     if isinstance(error, TimeoutError):
-        return f"Redis has not answered for {SILENCE} s"
+        return "Redis does not answer"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -91,15 +91,25 @@ def _shift(whole: str, fraction: str, exponent: str, member: str) -> tuple[str, 
     digits = (whole + fraction).lstrip("0")
     if not digits:
         return "0", ""
-    if len(exponent.lstrip("+-").lstrip("0")) > _EXPONENT_DIGITS:
+    power = _power(exponent)
+    if power is None:
         raise InvalidEvent(f"{member} takes more than {MAX_DIGITS} digits")
     # The value is 0.digits times ten to the power of `point`.
-    point = int(exponent) - len(fraction) + len(digits)
+    point = power - len(fraction) + len(digits)
     if max(point, len(digits), len(digits) - point) > MAX_DIGITS:
         raise InvalidEvent(f"{member} takes more than {MAX_DIGITS} digits")
     if point <= 0:
         return "0", "0" * -point + digits
     return digits[:point].ljust(point, "0"), digits[point:]
+
+
+def _power(exponent: str) -> int | None:
+    """Return the number that an exponent is, None where it is out of all proportion."""
+    # int() refuses a text of more than 4,300 digits, leading zeros among them.
+    magnitude = exponent.lstrip("+-").lstrip("0") or "0"
+    if len(magnitude) > _EXPONENT_DIGITS:
+        return None
+    return -int(magnitude) if exponent[0] == "-" else int(magnitude)
 
 
 def magnitude_reaches(raw: msgspec.Raw, thresholds: tuple[int, ...]) -> int | None:
@@ -121,9 +131,10 @@ def _whole_part(whole: str, fraction: str, exponent: str, enough: int) -> str:
     digits = (whole + fraction).lstrip("0")
     if not digits:
         return "0"
-    if len(exponent.lstrip("+-").lstrip("0")) > _EXPONENT_DIGITS:
+    power = _power(exponent)
+    if power is None:
         return "0" if exponent[0] == "-" else "9" * (enough + 1)
-    point = int(exponent) - len(fraction) + len(digits)
+    point = power - len(fraction) + len(digits)
     if point > enough:
         return "9" * (enough + 1)
     return digits[: max(point, 0)].ljust(point, "0") or "0"

@@ -1,0 +1,198 @@
+"""tornado_bridge.demo: a market that moves, with nothing else installed."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio
+import websockets
+
+from tests.servers import BridgeProcess, bridge_process
+from tornado_bridge import demo as demonstration
+from tornado_bridge import market
+from tornado_bridge.demo import demo
+from tornado_bridge.errors import BridgeError, ConfigurationError
+
+PRIVATE = ("macdV", "fastEMA", "slowEMA", "atr", "informativeATR", "isSynthetic", "sequenceNum", "triggerLabel")
+
+
+class Said:
+    """What a demo has said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.complete = asyncio.Event()
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        if " tail " in line:
+            self.complete.set()
+
+    @property
+    def stream(self) -> str:
+        return self.lines[0].split()[1]
+
+    @property
+    def key(self) -> str:
+        return self.lines[1].split()[1]
+
+    @property
+    def redis_url(self) -> str:
+        return self.lines[2].split()[1]
+
+
+@contextlib.asynccontextmanager
+async def running(**options: str) -> AsyncIterator[Said]:
+    """Run a demo in this process; a signal ends it."""
+    said = Said()
+    demonstrating = asyncio.create_task(demo({"port": "0", **options}, said))
+    try:
+        async with asyncio.timeout(10):
+            await said.complete.wait()
+        yield said
+    finally:
+        if not demonstrating.done():
+            os.kill(os.getpid(), signal.SIGINT)
+        async with asyncio.timeout(10):
+            await demonstrating
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demonstration, "MINUTE", 0.05)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_it_says_stream_key_redis_and_a_line_to_paste() -> None:
+    async with running() as said:
+        pass
+    assert re.fullmatch(r"stream  ws://127\.0\.0\.1:\d+/public/v1/stream", said.lines[0])
+    assert re.fullmatch(r"key     [A-Za-z0-9_-]{43}", said.lines[1])
+    assert re.fullmatch(r"redis   redis://127\.0\.0\.1:\d+/0", said.lines[2])
+    assert said.lines[3:] == [
+        "",
+        "Follow it in another terminal:",
+        f"TORNADO_BRIDGE_API_KEY={said.key} tornado-bridge tail --url {said.stream} 'candles:*:*' 'signals:*:*'",
+    ]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_the_key_opens_the_stream_and_candles_come() -> None:
+    async with (
+        running() as said,
+        websockets.connect(said.stream, additional_headers={"X-API-Key": said.key}) as client,
+    ):
+        await client.send('{"action":"subscribe","channels":["candles:*:*"]}')
+        assert await client.recv() == '{"type":"subscribed","channels":["candles:*:*"]}'
+        async with asyncio.timeout(5):
+            candle = str(await client.recv())
+    assert candle.startswith('{"type":"candle_close","channel":"candles:')
+    assert [name for name in PRIVATE if name in candle] == []
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_the_redis_shows_the_events_with_their_private_members() -> None:
+    async with running() as said, redis.asyncio.Redis.from_url(said.redis_url) as client, client.pubsub() as subscriber:
+        await subscriber.psubscribe("channel:exchange:1:candle:close:*:*")
+        async with asyncio.timeout(5):
+            while (message := await subscriber.get_message(timeout=1)) is None or message["type"] != "pmessage":
+                pass
+    assert b'"macdV":' in message["data"]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_its_key_file_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demonstration.tempfile, "tempdir", str(tmp_path))
+    async with running():
+        assert [path.name for path in tmp_path.glob("*/keys.toml")] == ["keys.toml"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.gen_test
+async def test_a_port_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        await demo({"port": "99999"}, Said())
+    assert str(caught.value) == "--port on the command line: expected a port from 0 to 65535, got '99999'"
+
+
+@pytest.mark.gen_test
+async def test_the_default_port_is_8765_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORNADO_BRIDGE_PORT", "80")
+    ports: list[int] = []
+
+    async def serve(settings: demonstration.Settings, _: object) -> None:
+        ports.append(settings.port)
+
+    monkeypatch.setattr(demonstration.server, "serve", serve)
+    await demo({}, Said())
+    assert ports == [8765]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_market_that_loses_its_redis_is_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def publish(*_: object) -> None:
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(market, "publish", publish)
+    with pytest.raises(BridgeError, match=r"^the market has stopped: gone$"):
+        async with running():
+            pass
+
+
+# As a process
+
+
+@pytest.fixture
+def process() -> Iterator[tuple[BridgeProcess, list[str]]]:
+    """A demo, and the lines that it has printed."""
+    with bridge_process("demo", "--port", "0") as started:
+        yield started, [started.line() for _ in range(6)]
+
+
+Demo = tuple[BridgeProcess, list[str]]
+
+
+def test_the_line_to_paste_works_in_a_shell(process: Demo) -> None:
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": os.environ["HOME"]}
+    with subprocess.Popen(
+        ["sh", "-c", f"exec 2>&1; {process[1][5]} | head -n 3"], stdout=subprocess.PIPE, env=environment
+    ) as shell:
+        out, _ = shell.communicate(timeout=15)
+    lines = out.decode().splitlines()
+    assert any(re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}Z candles:[A-Z]+-[A-Z]+:1m O \S+ H .+Z", line) for line in lines)
+
+
+def test_the_redis_that_it_prints_answers_any_client(process: Demo) -> None:
+    with redis.Redis.from_url(process[1][2].split()[1]) as client:
+        assert client.ping()
+
+
+def test_its_key_is_in_no_argument(process: Demo) -> None:
+    key = process[1][1].split()[1]
+    assert key.encode() not in Path(f"/proc/{process[0].process.pid}/cmdline").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_zero_and_no_more_words(number: signal.Signals, process: Demo) -> None:
+    assert process[0].stop(number) == (0, "", "")
+
+
+def test_a_port_that_is_taken_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupant:
+        port = occupant.getsockname()[1]
+        with bridge_process("demo", "--port", str(port)) as process:
+            assert process.finish() == (
+                2,
+                "",
+                f"tornado-bridge: --port on the command line: 127.0.0.1 port {port} cannot be listened on "
+                "(Address already in use)\n",
+            )
