@@ -28,6 +28,7 @@ setup(
         "pluggy>=1.6",
         "prometheus-client>=0.22",
         "pydantic>=2.12",
+        "PyYAML>=6",
         "redis>=8.0.1",
         "structlog>=25.1",
         "tomli-w>=1.1",

@@ -38,7 +38,7 @@ def register_event_types() -> list[EventType]:
 def transform(event: Event[Candle]) -> Envelope:
     candle = event.payload
     return Envelope(
-        CANDLE_CLOSE.channel_name(**event.parameters),
+        event.channel,
         {
             "timestamp": values.epoch_timestamp(candle.timestamp, "timestamp"),
             "open": values.decimal(candle.open, "open"),

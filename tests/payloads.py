@@ -128,9 +128,8 @@ class Events:
         """Repeat a needed member: the last one counts."""
         source, members = self._either()
         name = self._random.choice([name for name in members if name not in PRIVATE])
-        first, last = [(name, self._spelled(self._text()))], list(members.items())
-        if self._random.random() < 0.5:
-            first, last = last, first
+        once, whole = [(name, self._spelled(self._text()))], list(members.items())
+        first, last = (whole, once) if self._random.random() < 0.5 else ([(name, self._value(1))], whole)
         return Event(source, _object([*first, *self._extras(), *last]))
 
     def _with_no_json_inside(self) -> Event:

@@ -38,7 +38,9 @@ def _through(route: Route, source: str, parameters: Mapping[str, str], payload: 
         decoded = route.decode(payload.decode())
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
         return None
-    event = Event(route.event_type.name, source, parameters, decoded, "coinbase")
+    event = Event(
+        route.event_type.name, source, parameters, route.event_type.channel_of(parameters), decoded, "coinbase"
+    )
     try:
         envelope = route.plugin.transform(event=event)
     except InvalidEvent:

@@ -109,7 +109,7 @@ class RawClient:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.socket = sock
-        self._received = b""
+        self._received = bytearray()
 
     @classmethod
     async def connect(cls, port: int, *, receive_buffer: int | None = None) -> Self:
@@ -141,7 +141,7 @@ class RawClient:
         while b"\r\n\r\n" not in self._received:
             await self._more()
         head, _, self._received = self._received.partition(b"\r\n\r\n")
-        return head.decode()
+        return bytes(head).decode()
 
     async def status(self) -> int:
         return int((await self.response()).split(" ")[1])
@@ -152,7 +152,7 @@ class RawClient:
             found = _first_frame(self._received)
             if found is not None:
                 size, received = found
-                self._received = self._received[size:]
+                del self._received[:size]
                 return received
             await self._more()
 
@@ -173,8 +173,8 @@ class RawClient:
         with contextlib.suppress(EOFError):
             while True:
                 await self._more()
-        rest, self._received = self._received, b""
-        return rest
+        rest, self._received = self._received, bytearray()
+        return bytes(rest)
 
     async def some(self) -> bytes:
         """Return what comes next; raises EOFError at the end."""
@@ -210,7 +210,7 @@ class RawClient:
         self.socket.close()
 
 
-def _first_frame(data: bytes) -> tuple[int, Frame] | None:
+def _first_frame(data: bytearray) -> tuple[int, Frame] | None:
     """Return the size and content of the frame that `data` begins with, None while it is not whole."""
     if len(data) < 2:
         return None
@@ -223,7 +223,7 @@ def _first_frame(data: bytes) -> tuple[int, Frame] | None:
             return None
         size = int.from_bytes(data[2:start])
     end = start + size
-    return (end, Frame(data[0] & 0x0F, data[start:end])) if len(data) >= end else None
+    return (end, Frame(data[0] & 0x0F, bytes(data[start:end]))) if len(data) >= end else None
 
 
 @contextlib.contextmanager

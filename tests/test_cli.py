@@ -45,6 +45,7 @@ COMMANDS = [
     ("keys", "revoke"),
     ("tail",),
     ("plugins",),
+    ("asyncapi",),
 ]
 
 
@@ -86,9 +87,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """What reaches a server that stops at once, and the log."""
     found = Served([], [])
 
-    async def serve(settings: Settings, on_listening: Callable[[str, str], None]) -> None:
+    async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
         found.settings.append(settings)
-        on_listening("http://127.0.0.1:8765", "redis://127.0.0.1:6379/0")
+        on_listening("http://127.0.0.1:8765")
 
     monkeypatch.setattr(cli.server, "serve", serve)
     monkeypatch.setattr(cli.logs, "configure", lambda level, form: found.logs.append((level, form)))
@@ -137,7 +138,7 @@ def test_every_help_lists_help_and_version(words: tuple[str, ...], command: Comm
 
 def test_the_help_lists_every_command(command: Command) -> None:
     listed = re.findall(r"^  ([a-z]+)  ", command("--help").out, re.MULTILINE)
-    assert listed == ["demo", "keys", "plugins", "serve", "tail"]
+    assert listed == ["asyncapi", "demo", "keys", "plugins", "serve", "tail"]
 
 
 def groups(text: str) -> dict[str, dict[str, str]]:

@@ -101,7 +101,7 @@ def test_a_source_may_have_more_named_parts_than_a_channel() -> None:
 
 
 def test_an_event_cannot_be_changed() -> None:
-    event = Event("trade", "s", {}, Trade(msgspec.Raw(b"1")), "coinbase")
+    event = Event("trade", "s", {}, "", Trade(msgspec.Raw(b"1")), "coinbase")
     with pytest.raises(AttributeError):
         event.exchange = "other"  # type: ignore[misc]
 

@@ -219,7 +219,7 @@ def test_a_third_plugin_s_events_have_a_route() -> None:
 def test_a_third_plugin_s_events_become_frames() -> None:
     route = route_of(Trades())
     payload = route.decode('{"price":1.50,"side":"buy","buyer":"SECRET"}')
-    (envelope,) = route.plugin.transform(event=Event("trade", "s", {"symbol": "BTC-USD"}, payload, "coinbase"))
+    (envelope,) = route.plugin.transform(event=Event("trade", "s", {"symbol": "BTC-USD"}, "", payload, "coinbase"))
     assert text_of(route.firewall.check(envelope).frame) == (
         '{"type":"trade","channel":"trades:BTC-USD","data":{"price":"1.5","side":"buy"}}'
     )
@@ -250,7 +250,7 @@ def test_a_plugin_is_called_for_its_own_events_alone() -> None:
     for route in routes:
         decoded = route.decode('{"timestamp":1,"open":1,"high":1,"low":1,"close":1,"volume":1,"price":1,"side":"buy"}')
         parameters = {"symbol": "BTC-USD", "timeframe": "1h"}
-        route.plugin.transform(event=Event(route.event_type.name, "s", parameters, decoded, "coinbase"))
+        route.plugin.transform(event=Event(route.event_type.name, "s", parameters, "", decoded, "coinbase"))
     assert heard == ["trade"]
 
 

@@ -193,6 +193,7 @@ def test_a_plugin_sees_the_event_and_its_source() -> None:
             type="note",
             source="notes:1:weather",
             parameters={"topic": "weather"},
+            channel="notes:weather",
             payload=Note("hello"),
             exchange="coinbase",
         )

@@ -1,4 +1,4 @@
-"""The HTTP side: the stream's endpoint, and the two questions of a load balancer."""
+"""The HTTP side: the stream's endpoint, its description, and the two questions of a load balancer."""
 
 import logging
 import socket
@@ -12,6 +12,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
 
+from tornado_bridge import asyncapi
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.websocket import Handshake
@@ -34,10 +35,15 @@ Rule = tuple[str, type[RequestHandler], dict[str, Any]]
 
 def routes(bridge: WebSocketBridge, *, allow_origin: Sequence[str] = ()) -> list[Rule]:
     """Return the bridge's routes, to be mounted in an application; `allow_origin` empty allows any."""
+    description = asyncapi.document(bridge.registry)
+    as_json = {"text": asyncapi.as_json(description), "content_type": "application/json"}
+    as_yaml = {"text": asyncapi.as_yaml(description), "content_type": "application/yaml"}
     return [
         (STREAM_PATH, StreamHandler, {"bridge": bridge, "allow_origin": frozenset(allow_origin)}),
         ("/healthz", HealthHandler, {}),
         ("/readyz", ReadyHandler, {"bridge": bridge}),
+        ("/asyncapi.json", DescriptionHandler, as_json),
+        ("/asyncapi.yaml", DescriptionHandler, as_yaml),
     ]
 
 
@@ -144,6 +150,18 @@ class ReadyHandler(_QuietHandler):
         if not self._bridge.ready:
             self.set_status(503)
         self.write({"status": "ready" if self._bridge.ready else "unavailable"})
+
+
+class DescriptionHandler(_QuietHandler):
+    """What clients may send and what they get, for programs; public, like the contract."""
+
+    def initialize(self, text: str, content_type: str) -> None:
+        self._text = text
+        self._content_type = content_type
+
+    def get(self) -> None:
+        self.set_header("Content-Type", self._content_type)
+        self.finish(self._text)
 
 
 class StreamHandler(_QuietHandler, WebSocketHandler):

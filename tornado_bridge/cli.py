@@ -13,13 +13,13 @@ import click
 
 import tornado_bridge
 from tornado_bridge import demo as demonstration
-from tornado_bridge import logs, server, settings, tail
+from tornado_bridge import asyncapi, logs, server, settings, tail
 from tornado_bridge.errors import BridgeError, ConfigurationError
 from tornado_bridge.keys import Key, KeyFile
 from tornado_bridge.registry import Plugin, Registry
+from tornado_bridge.settings import KEY_VARIABLE
 
 PROGRAM = "tornado-bridge"
-KEY_VARIABLE = "TORNADO_BRIDGE_API_KEY"
 
 FAILED = 1
 UNUSABLE = 2
@@ -87,7 +87,7 @@ def serve(config: Path | None, **options: Any) -> None:
     """
     settled = settings.settle(_given(options), config)
     logs.configure(settled.log_level, settled.log_format)
-    asyncio.run(server.serve(settled, lambda url, _: click.echo(f"listening on {url}")))
+    asyncio.run(server.serve(settled, lambda url: click.echo(f"listening on {url}")))
 
 
 @cli.command(params=[_option("port"), _option("host")])
@@ -213,6 +213,15 @@ def plugins(as_json: bool) -> None:
         for p in installed
     ]
     _print_table([("NAME", "VERSION", "DISTRIBUTION", "EVENT TYPES", "HOOKS"), *rows])
+
+
+@cli.command("asyncapi")
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print YAML.")
+@_version_option
+def asyncapi_command(as_yaml: bool) -> None:
+    """Print the AsyncAPI document of the installed plugins, as /asyncapi.json and .yaml serve it."""
+    document = asyncapi.document(Registry())
+    click.echo(asyncapi.as_yaml(document) if as_yaml else asyncapi.as_json(document), nl=False)
 
 
 def _described(plugin: Plugin) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The demonstration: a server with everything that it needs, and a market that moves."""
 
 import asyncio
-import contextlib
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping
@@ -9,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tornado_bridge import app, market, server
+from tornado_bridge.embedded import EmbeddedRedis
+from tornado_bridge.errors import BridgeError
 from tornado_bridge.keys import KeyFile
-from tornado_bridge.settings import EMBEDDED, settle
+from tornado_bridge.settings import KEY_VARIABLE, settle
 
 # One minute of the market takes this long, in seconds.
 MINUTE = 1.0
@@ -22,28 +23,35 @@ async def demo(options: Mapping[str, Any], say: Callable[[str], object]) -> None
     `options` are host and port, as the command line gave them. Raises ConfigurationError for those that cannot be used.
     """
     publishing: list[asyncio.Task[None]] = []
-    with tempfile.TemporaryDirectory(prefix="tornado-bridge-") as directory:
+    with tempfile.TemporaryDirectory(prefix="tornado-bridge-") as directory, EmbeddedRedis() as redis:
         path = Path(directory) / "keys.toml"
         key = KeyFile(path).create("demo")
 
-        def on_listening(url: str, redis_url: str) -> None:
+        def on_listening(url: str) -> None:
             stream = f"ws{url.removeprefix('http')}{app.STREAM_PATH}"
             say(f"stream  {stream}")
             say(f"key     {key}")
-            say(f"redis   {redis_url}")
+            say(f"redis   {redis.url}")
             say("")
             say("Follow it in another terminal:")
-            say(
-                f"TORNADO_BRIDGE_API_KEY={key} tornado-bridge tail --url {shlex.quote(stream)} 'candles:*:*' 'signals:*:*'"
-            )
-            publishing.append(asyncio.create_task(market.publish(market.Market(), redis_url, MINUTE)))
+            follow = shlex.join(["tornado-bridge", "tail", "--url", stream, "candles:*:*", "signals:*:*"])
+            say(f"{KEY_VARIABLE}={key} {follow}")
+            publishing.append(asyncio.create_task(market.publish(market.Market(), redis.url, MINUTE)))
 
-        fixed = {"exchange": "1:coinbase", "redis_url": f"{EMBEDDED}://127.0.0.1:0", "api_keys": path}
+        fixed = {"exchange": "1:coinbase", "redis_url": redis.url, "api_keys": path}
         settings = settle({**fixed, **options}, None, {})
         try:
             await server.serve(settings, on_listening)
         finally:
             for task in publishing:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                await _end(task)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    while not task.done():
+        # More than once: wait_for of Python 3.11, with which redis-py waits, can lose a cancellation.
+        task.cancel()
+        await asyncio.wait([task], timeout=1)
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        raise BridgeError(f"the market has stopped: {error}")

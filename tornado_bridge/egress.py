@@ -55,9 +55,10 @@ class Firewall:
             self._validator = Validator(schema)
         except ValueError as error:
             raise ValueError(f"the schema of {event_type.name!r} {error}") from None
-        self._names = lint.member_names(schema)
-        if not isinstance(self._names, dict) or self._names.keys() != {"type", "channel", "data"}:
+        names = lint.member_names(schema)
+        if not isinstance(names, dict) or names.keys() != {"type", "channel", "data"}:
             raise ValueError(f"the schema of {event_type.name!r} is not that of an envelope: type, channel, data")
+        self._names = names["data"]
         self._type = event_type.name
         self._form = event_type.channel_form
         # Concrete channels seen to be of the form; the form's rules bound how many there can be in practice.
@@ -73,7 +74,7 @@ class Firewall:
         if type(channel) is not str or channel not in self._channels:
             self._admit(channel)
         whole = {"type": self._type, "channel": channel, "data": _decode(_encode(envelope.data))}
-        _check_names(whole, self._names, "$")
+        _check_names(whole["data"], self._names, "$.data")
         if not self._validator.admits(whole):
             path, keyword = self._validator.first_fault(whole)
             raise EnvelopeRefused(path, f"breaks the schema's {keyword}")

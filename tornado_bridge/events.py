@@ -48,17 +48,26 @@ class EventType:
         """Return the channel made of `parts`; raises InvalidEvent where one of them breaks its rule."""
         return self.channel_form.format(**parts)
 
+    def channel_of(self, parameters: Mapping[str, str]) -> str:
+        """Return the channel that the named parts of a source make, empty where they do not suffice."""
+        names = self.channel_form.parameters
+        if not parameters.keys() >= set(names):
+            return ""
+        return self.channel_name(**{name: parameters[name] for name in names})
+
 
 class Event(msgspec.Struct, Generic[PayloadT], frozen=True):
     """One event as a plugin sees it.
 
-    `type` is the event type's name; `source` the source channel and `parameters` its named parts; `payload` the
-    structure of the event type's `reads`; `exchange` the configured name of the bridge's exchange.
+    `type` is the event type's name; `source` the source channel and `parameters` its named parts; `channel` the channel
+    that those make, empty where the payload decides; `payload` the structure of the event type's `reads`; `exchange` the
+    configured name of the bridge's exchange.
     """
 
     type: str
     source: str
     parameters: Mapping[str, str]
+    channel: str
     payload: PayloadT
     exchange: str
 

@@ -41,6 +41,10 @@ _MAX_CONTROL = 125
 
 PING = bytes((_FIN | Opcode.PING, 0))
 
+# One is made for every event, so its two shorter headers are made before.
+_SHORT_TEXT = tuple(bytes((_FIN | Opcode.TEXT, length)) for length in range(126))
+_MEDIUM_TEXT = bytes((_FIN | Opcode.TEXT, 126))
+
 
 def message(opcode: Opcode, payload: bytes) -> bytes:
     """Return the one frame of a whole message, TEXT (of UTF-8 bytes) or BINARY."""
@@ -49,6 +53,11 @@ def message(opcode: Opcode, payload: bytes) -> bytes:
 
 def text(payload: bytes) -> bytes:
     """Return the text frame of UTF-8 bytes."""
+    length = len(payload)
+    if length < 126:
+        return _SHORT_TEXT[length] + payload
+    if length < 1 << 16:
+        return _MEDIUM_TEXT + length.to_bytes(2) + payload
     return message(Opcode.TEXT, payload)
 
 

@@ -24,8 +24,8 @@ SLOW_CALL = 0.05
 class Quarantine:
     """The record of one plugin.
 
-    `clock` is monotonic, in seconds; `calls` is to be counted up with every call of the plugin. While `closed` is set the plugin gets no events but one after each pause: if that
-    goes well it is let out, else the pause begins anew.
+    `clock` is monotonic, in seconds; `calls` is to be counted up with every call of the plugin. While `closed` is set
+    the plugin gets no events but one after each pause: if that goes well it is let out, else the pause begins anew.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

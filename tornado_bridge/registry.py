@@ -1,22 +1,20 @@
-"""Finds plugins, checks them, and gives each event type its one owner."""
+"""Checks plugins as they are loaded, one by one, and gives each event type its one owner."""
 
 import dataclasses
-import importlib.metadata
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import msgspec
 import pluggy
 
-from tornado_bridge import hookspecs
+from tornado_bridge import discovery, hookspecs
 from tornado_bridge.channels import Grammar, SourceForm, globs_overlap
+from tornado_bridge.discovery import Candidate
 from tornado_bridge.egress import Firewall
-from tornado_bridge.errors import ConfigurationError, PluginError
+from tornado_bridge.errors import PluginError
 from tornado_bridge.events import EventType
-
-ENTRY_POINT_GROUP = hookspecs.PROJECT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +46,13 @@ class Route:
 class Registry:
     """The plugins of one bridge.
 
-    `plugins` names entry points to load, holds plugin objects themselves, or both; None loads every entry point that
-    is installed. Raises PluginError for a plugin that is wrong in any way, ConfigurationError for a name that no
-    installed distribution offers.
+    `plugins` names entry points to load, holds candidates of `discovery` or plugin objects themselves; None loads every
+    entry point that is installed. Raises PluginError for a plugin that is wrong in any way, ConfigurationError for a
+    name that no installed distribution offers.
     """
 
     def __init__(self, plugins: Sequence[str | object] | None = None) -> None:
-        found = [_admit(*candidate) for candidate in _candidates(plugins)]
+        found = [_admit(candidate) for candidate in _candidates(plugins)]
         self.plugins: tuple[Plugin, ...] = tuple(sorted(found, key=lambda plugin: plugin.name))
         self._ends = {
             id(event_type): _ends(plugin, event_type) for plugin in self.plugins for event_type in plugin.event_types
@@ -82,39 +80,24 @@ class Registry:
                 yield plugin, event_type
 
 
-_Candidate = tuple[str, str, str, Callable[[], object]]
-
-
-def _candidates(plugins: Sequence[str | object] | None) -> Iterable[_Candidate]:
-    entry_points: dict[str, list[importlib.metadata.EntryPoint]] = {}
-    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        entry_points.setdefault(point.name, []).append(point)
-    chosen: Sequence[str | object] = sorted(entry_points) if plugins is None else plugins
-    for choice in chosen:
-        if not isinstance(choice, str):
-            name = choice.__name__ if isinstance(choice, ModuleType) else type(choice).__name__
-            yield name, "the application", "", lambda choice=choice: choice  # type: ignore[misc]
-        elif choice in entry_points:
-            point, *rivals = entry_points[choice]
-            for rival in rivals:
-                raise PluginError(
-                    choice, _distribution(rival), f"{_distribution(point)} offers a plugin of that name too"
-                )
-            # An entry point found by name always has its distribution.
-            yield choice, point.dist.name, point.dist.version, point.load  # type: ignore[union-attr]
+def _candidates(plugins: Sequence[str | object] | None) -> Iterator[Candidate]:
+    if plugins is None:
+        yield from discovery.choose(None, discovery.installed())
+        return
+    for choice in plugins:
+        if isinstance(choice, Candidate):
+            yield choice
+        elif isinstance(choice, str):
+            yield from discovery.choose([choice], discovery.installed())
         else:
-            offered = ", ".join(sorted(entry_points)) or "none"
-            raise ConfigurationError(f"no installed distribution offers a plugin {choice!r} (installed: {offered})")
+            name = choice.__name__ if isinstance(choice, ModuleType) else type(choice).__name__
+            yield Candidate(name, "the application", "", lambda choice=choice: choice)  # type: ignore[misc]
 
 
-def _distribution(point: importlib.metadata.EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}"  # type: ignore[union-attr]
-
-
-def _admit(name: str, distribution: str, version: str, load: Callable[[], object]) -> Plugin:
-    where = f"{distribution} {version}".strip()
+def _admit(candidate: Candidate) -> Plugin:
+    name, where = candidate.name, candidate.origin
     try:
-        plugin = load()
+        plugin = candidate.load()
         manager = _manager(name, plugin)
         event_types = manager.hook.register_event_types()
         declared = tuple(event_types) if event_types is not None else ()
@@ -128,7 +111,7 @@ def _admit(name: str, distribution: str, version: str, load: Callable[[], object
         raise PluginError(name, where, "implements no transform hook")
     if not declared or not all(isinstance(event_type, EventType) for event_type in declared):
         raise PluginError(name, where, "register_event_types must return at least one EventType, and nothing else")
-    return Plugin(name, distribution, version, declared, hooks, manager.hook.transform)
+    return Plugin(name, candidate.distribution, candidate.version, declared, hooks, manager.hook.transform)
 
 
 def _manager(name: str, plugin: object) -> pluggy.PluginManager:

@@ -49,6 +49,7 @@ class _Way:
     route: Route
     source: str
     parameters: Mapping[str, str]
+    channel: str
     tally: Tally
     quarantine: Quarantine
     decode: Callable[[str], Any]
@@ -113,6 +114,7 @@ class Relay:
                     route=route,
                     source=text,
                     parameters=types.MappingProxyType(parameters),
+                    channel=route.event_type.channel_of(parameters),
                     tally=self.tallies[route.event_type.name],
                     quarantine=self.quarantines[route.plugin.name],
                     decode=route.decode,
@@ -161,7 +163,7 @@ class Relay:
             read = way.decode(payload.decode())
         except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
             raise InvalidEvent(_decoding_fault(error)) from None
-        return Event(way.route.event_type.name, way.source, way.parameters, read, self._exchange)
+        return Event(way.route.event_type.name, way.source, way.parameters, way.channel, read, self._exchange)
 
     def _judge(self, way: _Way, failed: bool, seconds: float) -> None:
         """Hold a call against the plugin's record."""

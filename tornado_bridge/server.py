@@ -23,10 +23,10 @@ from tornado_bridge.settings import COMMAND_LINE, EMBEDDED, Settings
 log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings, on_listening: Callable[[str, str], None]) -> None:
+async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
-    `on_listening` gets the server's URL and Redis' once the port is open and the first try to reach Redis has ended.
+    `on_listening` gets the server's URL once the port is open and the first try to reach Redis has ended.
     Raises ConfigurationError for settings that cannot be used.
     """
     stopping = asyncio.Event()
@@ -57,7 +57,7 @@ async def serve(settings: Settings, on_listening: Callable[[str, str], None]) ->
         stopped = asyncio.create_task(stopping.wait())
         await asyncio.wait({first, failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
-            on_listening(f"http://{_bracketed(settings.host)}:{port}", redis_url)
+            on_listening(f"http://{_bracketed(settings.host)}:{port}")
         await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         fault = failed.exception() if failed.done() else None
         log.info("stopping")

@@ -6,31 +6,22 @@ import tomllib
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.setting_types import Amount, Count, Exchange, Names, Origin, Port, RedisUrl, Text
 
 ENVIRONMENT_PREFIX = "TORNADO_BRIDGE_"
 
-# The scheme of a Redis URL that asks for an embedded Redis.
-EMBEDDED = "embedded"
+# Where a client finds its API key; no setting of a server.
+KEY_VARIABLE = "TORNADO_BRIDGE_API_KEY"
 
 # Settings that are no command-line option, since every user of the machine sees the arguments of a process.
 NOT_AN_OPTION = {"redis_password"}
 
-GROUPS = ("Server", "Redis", "Clients", "Slow clients", "Logging")
+GROUPS = ("Server", "Redis", "Plugins", "Clients", "Slow clients", "Logging")
 
 # Where a setting can come from, besides the environment and a file, as an error says it.
 COMMAND_LINE = "on the command line"
@@ -39,55 +30,6 @@ DEFAULT = "by default"
 # As much of an unusable value is repeated, in characters.
 _SHOWN = 64
 
-
-def _text(text: str) -> str:
-    if not text or not text.isprintable():
-        raise ValueError
-    return text
-
-
-def _exchange(text: str) -> str:
-    exchange_id, _, name = text.partition(":")
-    if not (exchange_id and name):
-        raise ValueError
-    return text
-
-
-def _origin(text: str) -> str:
-    scheme, _, rest = text.partition("://")
-    if not (scheme and rest) or "/" in rest:
-        raise ValueError
-    return text
-
-
-def _redis_url(text: str) -> str:
-    parts = urllib.parse.urlsplit(text)
-    # Raises ValueError for a port that is none; without the text, of which a password may be part.
-    port = parts.port
-    place = {
-        "redis": parts.hostname,
-        "rediss": parts.hostname,
-        "unix": parts.path,
-        EMBEDDED: port is not None and parts.hostname,
-    }.get(text.partition("://")[0])
-    # Of a password with a plain /, ? or # a piece would pass for the host, and be told as such.
-    torn = parts.fragment or "@" in parts.path + parts.query
-    if not place or torn or not re.fullmatch("[!-~]+", text):
-        raise ValueError
-    return text
-
-
-def _no_truth(value: Any) -> Any:
-    """Refuse true and false, which pydantic takes for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-Text = Annotated[str, AfterValidator(_text)]
-Port = Annotated[int, BeforeValidator(_no_truth), Field(ge=0, le=65_535)]
-Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=2**31 - 1)]
-Amount = Annotated[float, BeforeValidator(_no_truth), Field(gt=0, allow_inf_nan=False)]
 
 _FILE = "the path of a file"
 _PORT = "a port from 0 to 65535"
@@ -117,10 +59,10 @@ class Settings(BaseModel):
         _PORT,
         "Port of Prometheus metrics at /metrics, on the same address; 0 picks one, which is logged; none unless given.",
     )
-    exchange: Annotated[str, AfterValidator(_exchange)] = _setting(
+    exchange: Exchange = _setting(
         ..., "Server", "ID:NAME, such as 1:coinbase", "Exchange to relay, as ID:NAME. Required."
     )
-    redis_url: Annotated[str, AfterValidator(_redis_url)] = _setting(
+    redis_url: RedisUrl = _setting(
         "redis://127.0.0.1:6379/0",
         "Redis",
         "redis://HOST:PORT, rediss://HOST:PORT, unix://PATH or embedded://HOST:PORT, "
@@ -135,8 +77,18 @@ class Settings(BaseModel):
     redis_password: SecretStr | None = _setting(
         None, "Redis", "text", "Redis password; from the environment alone.", secret=True
     )
+    plugins: Names | None = _setting(
+        None,
+        "Plugins",
+        "names of plugins, with commas between them (in a file: a list)",
+        "Plugins to load, by name, with commas between them (in a file: a list); no other one is imported. All that are "
+        "installed, and all of --plugins-dir, unless given.",
+    )
+    plugins_dir: Path | None = _setting(
+        None, "Plugins", "the path of a directory", "Directory of plugins that are single files, each named by its stem."
+    )
     api_keys: Path = _setting(..., "Clients", _FILE, "TOML file of API keys (see the keys command). Required.")
-    allow_origin: tuple[Annotated[str, AfterValidator(_origin)], ...] = _setting(
+    allow_origin: tuple[Origin, ...] = _setting(
         (),
         "Clients",
         "origins such as https://app.example.com",

@@ -1,0 +1,92 @@
+"""Finds plugins, without importing one: entry points of installed distributions, and single files of a directory."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from tornado_bridge import hookspecs
+from tornado_bridge.errors import ConfigurationError, PluginError
+
+ENTRY_POINT_GROUP = hookspecs.PROJECT
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A plugin that somebody offers; `load` imports it.
+
+    `distribution` is the installed one, or the path of a single file, which has no version.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    load: Callable[[], object] = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def origin(self) -> str:
+        """What an operator is told: the distribution with its version, or the file."""
+        return f"{self.distribution} {self.version}".strip()
+
+
+def installed() -> list[Candidate]:
+    """Return what the installed distributions offer, by entry point."""
+    return [
+        # An entry point found by group always has its distribution.
+        Candidate(point.name, point.dist.name, point.dist.version, point.load)  # type: ignore[union-attr]
+        for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    ]
+
+
+def single_files(directory: Path) -> list[Candidate]:
+    """Return what the files of a directory offer: each `*.py` that does not start with `_`, named by its stem.
+
+    Raises ConfigurationError, in one clause, for a directory that cannot be read.
+    """
+    try:
+        paths = sorted(path.absolute() for path in directory.iterdir())
+    except (OSError, ValueError):
+        raise ConfigurationError(f"expected a directory that can be read, got {directory}") from None
+    return [
+        Candidate(path.stem, str(path), "", functools.partial(_import_file, path))
+        for path in paths
+        if path.suffix == ".py" and not path.name.startswith("_")
+    ]
+
+
+def choose(names: Iterable[str] | None, offered: Iterable[Candidate]) -> list[Candidate]:
+    """Return the candidates of these names, each once; all that are offered for None.
+
+    Raises ConfigurationError for a name that nobody offers, PluginError for one that is offered twice.
+    """
+    by_name: dict[str, list[Candidate]] = {}
+    for candidate in offered:
+        by_name.setdefault(candidate.name, []).append(candidate)
+    return [_only(name, by_name) for name in dict.fromkeys(sorted(by_name) if names is None else names)]
+
+
+def _only(name: str, by_name: Mapping[str, list[Candidate]]) -> Candidate:
+    if name not in by_name:
+        known = ", ".join(sorted(by_name)) or "none"
+        raise ConfigurationError(f"no installed distribution offers a plugin {name!r} (installed: {known})")
+    first, *rivals = by_name[name]
+    for rival in rivals:
+        raise PluginError(name, rival.origin, f"{first.origin} offers a plugin of that name too")
+    return first
+
+
+def _import_file(path: Path) -> object:
+    """Import a file under a name of its own, so that it can hide no module and none can hide it."""
+    name = f"_tornado_bridge_file_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # msgspec looks a structure's annotations up in the module that is registered under its name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
