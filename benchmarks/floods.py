@@ -51,6 +51,19 @@ FLOODS = (
 )
 
 
+# With the limits that it ships with.
+_BRIDGE = SYSTEMS[0]
+SHIPPED = System(
+    _BRIDGE.name, _BRIDGE.argv[: _BRIDGE.argv.index("--max-connections-per-key")], key_argv=_BRIDGE.key_argv
+)
+
+
+def processors() -> tuple[int, int]:
+    """Return the server's processor and that of all others; the same one where there is no other."""
+    available = sorted(os.sched_getaffinity(0))
+    return available[0], available[-1]
+
+
 @dataclass(frozen=True)
 class Result:
     """Round trips in seconds, ascending; growth of the resident set in bytes; bytes and connections of the flood."""
@@ -173,15 +186,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.floods", description="Prints a Markdown table.")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each flood")
     options = parser.parse_args()
-    shipped = SYSTEMS[0]
-    # With the limits that it ships with.
-    argv = shipped.argv[: shipped.argv.index("--max-connections-per-key")]
-    system = System(shipped.name, argv, key_argv=shipped.key_argv)
-    server_processor, other = sorted(os.sched_getaffinity(0))[:2]
+    server_processor, other = processors()
     os.sched_setaffinity(0, {other})
     say: Callable[[str], None] = print
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name), other) as port:
-        with serving(system, port, Path(name), server_processor) as server:
+        with serving(SHIPPED, port, Path(name), server_processor) as server:
             say("| flood | p50 ms | p99 ms | max ms | growth MiB | sent MiB | connections |")
             say("|---|---|---|---|---|---|---|")
             say(row("none", measure(server, "", None, options.seconds)))

@@ -1,0 +1,32 @@
+"""Floods: what one client sends without end costs another one nothing but a wait, and the process no memory.
+
+How long the wait is, `python -m benchmarks.floods` prints.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks import floods
+from benchmarks.systems import Serving, serving
+from tests.servers import RedisServer
+
+SECONDS = 0.7
+MAX_GROWTH = 5 << 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Serving]:
+    directory = tmp_path_factory.mktemp("floods")
+    with serving(floods.SHIPPED, redis_server.port, directory, processor=floods.processors()[0]) as server:
+        floods.measure(server, "bad", floods.FLOODS[0], SECONDS)  # what is made once is made before
+        yield server
+
+
+@pytest.mark.parametrize("key", ["good", "bad"])
+@pytest.mark.parametrize("flood", floods.FLOODS, ids=lambda flood: flood.name)
+def test_a_flood_starves_nobody_and_fills_no_memory(server: Serving, flood: floods.Flood, key: str) -> None:
+    result = floods.measure(server, server.key if key == "good" else key, flood, SECONDS)
+    assert len(result.trips) >= 5
+    assert result.growth <= MAX_GROWTH
+    assert result.sent > 1 << 16
