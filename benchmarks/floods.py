@@ -11,7 +11,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,15 +187,17 @@ def main() -> int:
     options = parser.parse_args()
     server_processor, other = processors()
     os.sched_setaffinity(0, {other})
-    say: Callable[[str], None] = print
-    with tempfile.TemporaryDirectory() as name, redis_server(Path(name), other) as port:
-        with serving(SHIPPED, port, Path(name), server_processor) as server:
-            say("| flood | p50 ms | p99 ms | max ms | growth MiB | sent MiB | connections |")
-            say("|---|---|---|---|---|---|---|")
-            say(row("none", measure(server, "", None, options.seconds)))
-            for flood in FLOODS:
-                say(row(flood.name, measure(server, server.key, flood, options.seconds)))
-                say(row(f"{flood.name}, bad key", measure(server, "bad", flood, options.seconds)))
+    with (
+        tempfile.TemporaryDirectory() as name,
+        redis_server(Path(name), other) as port,
+        serving(SHIPPED, port, Path(name), server_processor) as server,
+    ):
+        print("| flood | p50 ms | p99 ms | max ms | growth MiB | sent MiB | connections |")
+        print("|---|---|---|---|---|---|---|")
+        print(row("none", measure(server, "", None, options.seconds)))
+        for flood in FLOODS:
+            print(row(flood.name, measure(server, server.key, flood, options.seconds)))
+            print(row(f"{flood.name}, bad key", measure(server, "bad", flood, options.seconds)))
     return 0
 
 

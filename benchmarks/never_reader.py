@@ -1,0 +1,109 @@
+"""What a client that never reads holds of the server, and what it costs the others.
+
+`python -m benchmarks.never_reader` sends bursts to 99 clients, in turn alone and beside one that subscribes and then
+reads no more; it prints how long a burst takes until the last of the 99 has it, the most that the kernel held for the
+one (`ss -tm`), and how the server's memory grew.
+"""
+
+import argparse
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from benchmarks import load
+from benchmarks.bus import Publisher, redis_server
+from benchmarks.floods import opened, processors, resident
+from benchmarks.market import Market
+from benchmarks.systems import SYSTEMS, Serving, serving
+
+CLIENTS = 99
+BURST = 50
+PAUSE = 0.01
+
+
+@contextmanager
+def never_reader(server: Serving) -> Iterator[socket.socket]:
+    """Subscribe to everything, and read nothing of it."""
+    with opened(server, server.key) as connection:
+        text = b'{"action":"subscribe","channels":["candles:*:*"]}'
+        connection.sendall(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)
+        connection.recv(2)
+        yield connection
+
+
+def held_by_kernel(server: Serving, client: socket.socket) -> int:
+    """Return the bytes that the kernel holds for sending to a client, 0 once it is gone."""
+    ends = f"sport = :{server.port} and dport = :{client.getsockname()[1]}"
+    told = subprocess.run(["ss", "-tmn", ends], capture_output=True, text=True, timeout=10, check=True).stdout
+    found = re.search(r"t(\d+),tb\d+,f\d+,w(\d+)", told)
+    return int(found[1]) + int(found[2]) if found else 0
+
+
+def bursts(server: Serving, clients: load.Load, redis_port: int, number: int, beside: socket.socket | None) -> None:
+    market = Market(BURST)
+    durations: list[float] = []
+    most = 0
+    before = resident(server.process.pid)
+    grown = 0
+    with closing(Publisher(redis_port)) as publisher:
+        for i in range(number):
+            time.sleep(PAUSE)
+            candles = market.next_candles(BURST)
+            clients.expect((i + 1) * BURST)
+            began = time.perf_counter()
+            publisher.publish([(candle.source_channel, candle.payload) for candle in candles])
+            if not clients.wait((i + 1) * BURST, 30):
+                raise AssertionError("a client that reads has lost something")
+            durations.append(time.perf_counter() - began)
+            if beside is not None and i % 20 == 0:
+                most = max(most, held_by_kernel(server, beside))
+                grown = max(grown, resident(server.process.pid) - before)
+    durations.sort()
+    p50, p99 = (durations[int(number * part)] * 1e3 for part in (0.5, 0.99))
+    name = "alone" if beside is None else "beside one that never reads"
+    print(f"| {name} | {p50:.2f} | {p99:.2f} | {most / 1024:.0f} | {grown / 1024:.0f} |", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.never_reader", description="Prints a Markdown table.")
+    parser.add_argument("--bursts", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    server_processor, other = processors()
+    os.sched_setaffinity(0, {other})
+    print("| 99 clients | burst p50 ms | burst p99 ms | kernel KiB | process growth KiB |")
+    print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        program = load.build(Path(name))
+        for turn in range(options.rounds * 2):
+            directory = Path(name) / str(turn)
+            directory.mkdir()
+            with ExitStack() as stack:
+                redis_port = stack.enter_context(redis_server(directory, other))
+                server = stack.enter_context(serving(SYSTEMS[0], redis_port, directory, server_processor))
+                clients = stack.enter_context(
+                    load.connected(
+                        program,
+                        server,
+                        clients=CLIENTS,
+                        channels=Market(BURST).channels,
+                        max_events=options.bursts * BURST,
+                        timeout=600,
+                        directory=directory,
+                        processor=other,
+                    )
+                )
+                beside = stack.enter_context(never_reader(server)) if turn % 2 else None
+                bursts(server, clients, redis_port, options.bursts, beside)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
