@@ -30,11 +30,12 @@ setup(
         "pydantic>=2.12",
         "PyYAML>=6",
         "redis>=8.0.1",
-        "structlog>=25.1",
+        "structlog>=25.5",
         "tomli-w>=1.1",
         "tornado>=6.6",
     ],
     extras_require={
+        "testing": ["pytest>=8"],
         "test": [
             "coverage>=7.10",
             "hypothesis>=6.130",
@@ -46,6 +47,7 @@ setup(
     },
     entry_points={
         "console_scripts": ["tornado-bridge = tornado_bridge.cli:main"],
+        "pytest11": ["tornado_bridge = tornado_bridge.pytest_plugin"],
         "tornado_bridge": [
             "candle = tornado_bridge.plugins.candle",
             "signals = tornado_bridge.plugins.signals",

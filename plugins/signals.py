@@ -37,6 +37,8 @@ TRADE_SIGNAL = EventType(
     parameters={"symbol": SYMBOL, "timeframe": TIMEFRAMES},
     reads=Alert,
     emits=load_schema("trade_signal"),
+    publishes={"timestamp": "triggeredAt"},
+    derives={"strength": "triggerValue", "direction": "triggerLabel"},
 )
 
 

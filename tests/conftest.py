@@ -10,6 +10,7 @@ import pytest
 import structlog
 import tornado.ioloop
 
+from tests.raw import NOTHING_HELD, held
 from tests.servers import LogLines, RedisServer
 from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
@@ -83,6 +84,7 @@ def bridge(
     io_loop.run_sync(bridge.start, timeout=10)
     yield bridge
     io_loop.run_sync(bridge.stop, timeout=10)
+    assert held(bridge) == NOTHING_HELD
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the tests start, and end: redis-server, the bridge as a process; and what they look at: log lines."""
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +28,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def socket_left_by_tornado() -> Iterator[None]:
+    """Collect the socket that Tornado leaves open where it cannot be bound; a ResourceWarning would fail a test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 class RedisServer:

@@ -1,6 +1,7 @@
 """tornado_bridge.app: what the HTTP side lets in, turns away, and says nothing about."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -388,7 +389,8 @@ async def test_a_handshake_that_comes_byte_by_byte_is_cut_off(
     async with served(bridge) as port:
         with await RawClient.connect(port) as client:
             trickle = asyncio.create_task(send_byte_by_byte(client, handshake(key)))
-            assert await client.rest() == b""
+            with contextlib.suppress(ConnectionResetError):  # where a byte crosses the end of the connection
+                assert await client.rest() == b""
             with pytest.raises(OSError):
                 await trickle
     assert bridge.connections == 0

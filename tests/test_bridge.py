@@ -17,7 +17,7 @@ from websockets.frames import Close
 from tests import raw
 from tests.raw import NOTHING_HELD, PING, TEXT, Frame, RawClient, closed, frame, handshake, held, tcp_pair, text, until
 from tests.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, free_port
-from tornado_bridge import app
+from tornado_bridge import app, relay
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.frames import CloseCode
@@ -78,6 +78,12 @@ async def subscribed(port: int, key: str, *, receive_buffer: int | None = None) 
     client = await RawClient.open(port, key, then=SUBSCRIBE, receive_buffer=receive_buffer)
     assert await client.message() == SUBSCRIBED
     return client
+
+
+@pytest.fixture(autouse=True)
+def patience_with_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may stop us in the middle of a plugin, which would be said in a log line."""
+    monkeypatch.setattr(relay, "SLOW_CALL", 60.0)
 
 
 # From Redis to a client
@@ -877,6 +883,11 @@ async def test_a_key_of_one_bridge_opens_no_other(redis_server: RedisServer) -> 
 
 
 # A fault of ours
+
+
+@pytest.mark.gen_test
+async def test_each_plugin_has_its_record(bridge: WebSocketBridge) -> None:
+    assert sorted(bridge.quarantines) == ["candle", "signals"]
 
 
 class FailingKeys(FixedKeys):

@@ -45,6 +45,7 @@ COMMANDS = [
     ("keys", "revoke"),
     ("tail",),
     ("plugins",),
+    ("plugins", "new"),
     ("asyncapi",),
 ]
 
@@ -158,6 +159,7 @@ def test_the_help_of_serve_groups_the_settings(command: Command) -> None:
     assert {heading: list(options) for heading, options in groups(command("serve", "--help").out).items()} == {
         "Server": ["--host", "--port", "--metrics-port", "--exchange"],
         "Redis": ["--redis-url", "--redis-password-file"],
+        "Plugins": ["--plugins", "--plugins-dir"],
         "Clients": [
             "--api-keys",
             "--allow-origin",
@@ -236,7 +238,8 @@ def test_the_help_of_tail_says_that_others_see_the_option_s_key(command: Command
 @pytest.mark.parametrize("name", sorted(EXAMPLES.keys() - {"redis_password"}))
 def test_an_option_of_serve_reaches_the_server(name: str, command: Command, served: Served) -> None:
     text, _, value = EXAMPLES[name]
-    words = [word for part in text.split() for word in (f"--{name.replace('_', '-')}", part)]
+    parts = text.split() if name == "allow_origin" else [text]
+    words = [word for part in parts for word in (f"--{name.replace('_', '-')}", part)]
     assert command(*SERVE, *words).status == 0
     assert getattr(served.settings[0], name) == value
 
@@ -360,7 +363,17 @@ MISUSES: list[tuple[str, str]] = [
         "tail --url ws://h c --api-key-file /nonexistent",
         "--api-key-file: expected a readable file that holds an API key, got /nonexistent",
     ),
-    ("plugins all", "Got unexpected extra argument (all) (see tornado-bridge plugins --help)"),
+    ("plugins all", "No such command 'all' (see tornado-bridge plugins --help)"),
+    (
+        "plugins --plugins candles",
+        "--plugins on the command line: no installed distribution offers a plugin 'candles' "
+        "(installed: candle, signals)",
+    ),
+    (
+        "plugins --plugins-dir /nonexistent",
+        "--plugins-dir on the command line: expected a directory that can be read, got /nonexistent",
+    ),
+    ("asyncapi all", "Got unexpected extra argument (all) (see tornado-bridge asyncapi --help)"),
     ("plugins --jsn", "No such option '--jsn': perhaps '--json' (see tornado-bridge plugins --help)"),
 ]
 
@@ -400,6 +413,16 @@ def test_the_sentence_of_unusable_settings_names_the_variable(
 def test_settings_that_the_server_refuses_end_with_two(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(ConfigurationError("--port by default: it is taken"), monkeypatch)
     assert command(*SERVE) == (2, "", "tornado-bridge: --port by default: it is taken\n")
+
+
+def test_a_traceback_is_printed_on_demand(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(ConfigurationError("--port by default: it is taken"), monkeypatch)
+    status, out, err = command("--debug", *SERVE)
+    assert (status, out) == (2, "")
+    assert err.startswith("Traceback (most recent call last):\n")
+    assert err.endswith(
+        "ConfigurationError: --port by default: it is taken\ntornado-bridge: --port by default: it is taken\n"
+    )
 
 
 def test_a_failure_while_running_ends_with_one(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -567,6 +590,19 @@ def test_the_plugins_are_json(command: Command) -> None:
         "hooks": ["register_event_types", "transform"],
     }
     assert signals["name"] == "signals"
+
+
+# AsyncAPI
+
+
+def test_the_asyncapi_document_is_json(command: Command) -> None:
+    status, out, err = command("asyncapi")
+    assert (status, err, json.loads(out)["asyncapi"]) == (0, "", "3.1.0")
+
+
+def test_the_asyncapi_document_is_yaml_on_demand(command: Command) -> None:
+    status, out, err = command("asyncapi", "--yaml")
+    assert (status, err, out.splitlines()[0]) == (0, "", "asyncapi: 3.1.0")
 
 
 # Tail

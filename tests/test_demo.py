@@ -8,13 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import redis
-import redis.asyncio
-import websockets
+from websockets.sync.client import connect
 
 from tests.servers import BridgeProcess, bridge_process
 from tornado_bridge import demo as demonstration
@@ -38,18 +39,6 @@ class Said:
         if " tail " in line:
             self.complete.set()
 
-    @property
-    def stream(self) -> str:
-        return self.lines[0].split()[1]
-
-    @property
-    def key(self) -> str:
-        return self.lines[1].split()[1]
-
-    @property
-    def redis_url(self) -> str:
-        return self.lines[2].split()[1]
-
 
 @contextlib.asynccontextmanager
 async def running(**options: str) -> AsyncIterator[Said]:
@@ -65,44 +54,6 @@ async def running(**options: str) -> AsyncIterator[Said]:
             os.kill(os.getpid(), signal.SIGINT)
         async with asyncio.timeout(10):
             await demonstrating
-
-
-@pytest.mark.gen_test(timeout=20)
-async def test_it_says_stream_key_redis_and_a_line_to_paste() -> None:
-    async with running() as said:
-        pass
-    assert re.fullmatch(r"stream  ws://127\.0\.0\.1:\d+/public/v1/stream", said.lines[0])
-    assert re.fullmatch(r"key     [A-Za-z0-9_-]{43}", said.lines[1])
-    assert re.fullmatch(r"redis   redis://127\.0\.0\.1:\d+/0", said.lines[2])
-    assert said.lines[3:] == [
-        "",
-        "Follow it in another terminal:",
-        f"TORNADO_BRIDGE_API_KEY={said.key} tornado-bridge tail --url {said.stream} 'candles:*:*' 'signals:*:*'",
-    ]
-
-
-@pytest.mark.gen_test(timeout=20)
-async def test_the_key_opens_the_stream_and_candles_come() -> None:
-    async with (
-        running() as said,
-        websockets.connect(said.stream, additional_headers={"X-API-Key": said.key}) as client,
-    ):
-        await client.send('{"action":"subscribe","channels":["candles:*:*"]}')
-        assert await client.recv() == '{"type":"subscribed","channels":["candles:*:*"]}'
-        async with asyncio.timeout(5):
-            candle = str(await client.recv())
-    assert candle.startswith('{"type":"candle_close","channel":"candles:')
-    assert [name for name in PRIVATE if name in candle] == []
-
-
-@pytest.mark.gen_test(timeout=20)
-async def test_the_redis_shows_the_events_with_their_private_members() -> None:
-    async with running() as said, redis.asyncio.Redis.from_url(said.redis_url) as client, client.pubsub() as subscriber:
-        await subscriber.psubscribe("channel:exchange:1:candle:close:*:*")
-        async with asyncio.timeout(5):
-            while (message := await subscriber.get_message(timeout=1)) is None or message["type"] != "pmessage":
-                pass
-    assert b'"macdV":' in message["data"]
 
 
 def files(directory: Path) -> list[str]:
@@ -132,6 +83,7 @@ async def test_the_default_port_is_8765_whatever_the_environment_says(monkeypatc
     async def serve(settings: Settings, _: object) -> None:
         ports.append(settings.port)
 
+    monkeypatch.setattr(market, "Market", object)
     monkeypatch.setattr(demonstration.server, "serve", serve)
     await demo({}, Said())
     assert ports == [8765]
@@ -142,6 +94,7 @@ async def test_a_market_that_loses_its_redis_is_told_at_the_end(monkeypatch: pyt
     async def publish(*_: object) -> None:
         raise redis.ConnectionError("gone")
 
+    monkeypatch.setattr(market, "Market", object)
     monkeypatch.setattr(market, "publish", publish)
     with pytest.raises(BridgeError, match=r"^the market has stopped: gone$"):
         async with running():
@@ -151,39 +104,90 @@ async def test_a_market_that_loses_its_redis_is_told_at_the_end(monkeypatch: pyt
 # As a process
 
 
-@pytest.fixture
-def process() -> Iterator[tuple[BridgeProcess, list[str]]]:
+class Demo(NamedTuple):
     """A demo, and the lines that it has printed."""
-    with bridge_process("demo", "--port", "0") as started:
-        yield started, [started.line() for _ in range(6)]
+
+    process: BridgeProcess
+    lines: list[str]
+
+    @property
+    def stream(self) -> str:
+        return self.lines[0].split()[1]
+
+    @property
+    def key(self) -> str:
+        return self.lines[1].split()[1]
+
+    @property
+    def redis_url(self) -> str:
+        return self.lines[2].split()[1]
 
 
-Demo = tuple[BridgeProcess, list[str]]
+@contextlib.contextmanager
+def started() -> Iterator[Demo]:
+    with bridge_process("demo", "--port", "0") as process:
+        yield Demo(process, [process.line() for _ in range(6)])
 
 
-def test_the_line_to_paste_works_in_a_shell(process: Demo) -> None:
+@pytest.fixture(scope="module")
+def shown() -> Iterator[Demo]:
+    """A demo for all tests that do not end it."""
+    with started() as demo:
+        yield demo
+
+
+def test_it_says_stream_key_redis_and_a_line_to_paste(shown: Demo) -> None:
+    assert re.fullmatch(r"stream  ws://127\.0\.0\.1:\d+/public/v1/stream", shown.lines[0])
+    assert re.fullmatch(r"key     [A-Za-z0-9_-]{43}", shown.lines[1])
+    assert re.fullmatch(r"redis   redis://127\.0\.0\.1:\d+/0", shown.lines[2])
+    assert shown.lines[3:] == [
+        "",
+        "Follow it in another terminal:",
+        f"TORNADO_BRIDGE_API_KEY={shown.key} tornado-bridge tail --url {shown.stream} 'candles:*:*' 'signals:*:*'",
+    ]
+
+
+def test_the_key_opens_the_stream_and_candles_come(shown: Demo) -> None:
+    with connect(shown.stream, additional_headers={"X-API-Key": shown.key}) as client:
+        client.send('{"action":"subscribe","channels":["candles:*:*"]}')
+        assert client.recv(timeout=5) == '{"type":"subscribed","channels":["candles:*:*"]}'
+        candle = str(client.recv(timeout=5))
+    assert candle.startswith('{"type":"candle_close","channel":"candles:')
+    assert [name for name in PRIVATE if name in candle] == []
+
+
+def test_the_redis_shows_the_events_with_their_private_members(shown: Demo) -> None:
+    with redis.Redis.from_url(shown.redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as subscriber:
+        subscriber.psubscribe("channel:exchange:1:candle:close:*:*")
+        deadline = time.monotonic() + 5
+        while (message := subscriber.get_message(timeout=1)) is None:
+            assert time.monotonic() < deadline
+    assert b'"macdV":' in message["data"]
+
+
+def test_the_line_to_paste_works_in_a_shell(shown: Demo) -> None:
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": os.environ["HOME"]}
     with subprocess.Popen(
-        ["sh", "-c", f"exec 2>&1; {process[1][5]} | head -n 3"], stdout=subprocess.PIPE, env=environment
+        ["sh", "-c", f"exec 2>&1; {shown.lines[5]} | head -n 3"], stdout=subprocess.PIPE, env=environment
     ) as shell:
         out, _ = shell.communicate(timeout=15)
     lines = out.decode().splitlines()
     assert any(re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}Z candles:[A-Z]+-[A-Z]+:1m O \S+ H .+Z", line) for line in lines)
 
 
-def test_the_redis_that_it_prints_answers_any_client(process: Demo) -> None:
-    with redis.Redis.from_url(process[1][2].split()[1]) as client:
+def test_the_redis_that_it_prints_answers_any_client(shown: Demo) -> None:
+    with redis.Redis.from_url(shown.redis_url) as client:
         assert client.ping()
 
 
-def test_its_key_is_in_no_argument(process: Demo) -> None:
-    key = process[1][1].split()[1]
-    assert key.encode() not in Path(f"/proc/{process[0].process.pid}/cmdline").read_bytes()
+def test_its_key_is_in_no_argument(shown: Demo) -> None:
+    assert shown.key.encode() not in Path(f"/proc/{shown.process.process.pid}/cmdline").read_bytes()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_zero_and_no_more_words(number: signal.Signals, process: Demo) -> None:
-    assert process[0].stop(number) == (0, "", "")
+def test_a_signal_ends_it_with_zero_and_no_more_words(number: signal.Signals) -> None:
+    with started() as demo:
+        assert demo.process.stop(number) == (0, "", "")
 
 
 def test_a_port_that_is_taken_is_one_sentence() -> None:

@@ -2,12 +2,14 @@
 
 import inspect
 import re
+import types
 from pathlib import Path
 
 import pytest
 
 import tornado_bridge
-from tornado_bridge import hookspecs, metrics
+from tests.pipeline import text_of
+from tornado_bridge import Event, EventType, cli, hookspecs, metrics, skeleton
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.frames import CloseCode
 from tornado_bridge.keys import FixedKeys, KeyRing
@@ -18,6 +20,7 @@ from tornado_bridge.settings import Settings
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -114,3 +117,79 @@ def test_the_changelog_opens_with_the_version() -> None:
 def test_every_link_of_a_document_leads_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (document.parent / target).exists(), target
+
+
+# The tutorial: what `plugins new orders` writes, which test_skeleton.py and tox install and run.
+
+SKELETON = skeleton.files("orders")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("block", [*blocks(TUTORIAL, "python"), *blocks(TUTORIAL, "toml")])
+def test_the_code_of_the_tutorial_is_that_of_the_skeleton(block: str) -> None:
+    assert [path for path, text in SKELETON.items() if block in text]
+
+
+def test_the_tutorial_begins_with_ten_lines_of_plugin() -> None:
+    assert len(blocks(TUTORIAL, "python")[0].splitlines()) == 10
+
+
+@pytest.mark.parametrize("command", "".join(blocks(TUTORIAL, "sh")).splitlines()[2:])
+def test_a_command_of_the_tutorial_is_one_of_the_skeleton_s_readme(command: str) -> None:
+    assert f"    {command}\n" in SKELETON["README.md"]
+
+
+def test_the_tutorial_makes_the_skeleton_that_it_shows() -> None:
+    words = "".join(blocks(TUTORIAL, "sh")).splitlines()[0].split()
+    context = cli.cli.make_context(words[0], words[1:], obj=types.SimpleNamespace())
+    assert (context.command.name, words[1:]) == ("cli", ["plugins", "new", "orders"])
+
+
+def test_the_event_of_the_tutorial_becomes_its_envelope() -> None:
+    module = types.ModuleType("tornado_bridge_orders")
+    exec(SKELETON["tornado_bridge_orders/__init__.py"], module.__dict__)
+    source, payload = re.findall(r"publish (\S+) '(.+)'", TUTORIAL)[0]
+    relayed = [text_of(frame) for frame in frames_of(module, source, payload)]
+    assert relayed == [block.rstrip() for block in blocks(TUTORIAL, "json")]
+
+
+def frames_of(plugin: object, source: str, payload: str) -> list[bytes]:
+    (route,) = Registry([plugin]).routes("1")
+    parameters = route.match(source)
+    assert parameters is not None
+    event = Event(
+        type=route.event_type.name,
+        source=source,
+        parameters=parameters,
+        channel=route.event_type.channel_of(parameters),
+        payload=route.decode(payload),
+        exchange="coinbase",
+    )
+    return [route.firewall.check(route.plugin.transform(event=event)).frame]
+
+
+@pytest.mark.parametrize("block", blocks(PLUGINS, "python"))
+def test_the_code_of_the_plugins_reference_is_that_of_the_skeleton(block: str) -> None:
+    assert [path for path, text in SKELETON.items() if block in text]
+
+
+# The compatibility promise: what a release of this major version may add to, and take nothing from.
+
+
+def test_the_arguments_of_the_hooks_begin_with_those_of_the_first_release() -> None:
+    promised = {"register_event_types": [], "transform": ["event"]}
+    found = {name: list(inspect.signature(getattr(hookspecs, name)).parameters) for name in promised}
+    assert {name: found[name][: len(arguments)] for name, arguments in promised.items()} == promised
+
+
+def test_the_fields_of_an_event_type_begin_with_those_of_the_first_release() -> None:
+    promised = ["name", "source", "channel", "reads", "emits", "parameters"]
+    assert list(inspect.signature(EventType).parameters)[: len(promised)] == promised
+
+
+def test_an_event_has_the_fields_of_the_first_release() -> None:
+    promised = {"type", "source", "parameters", "channel", "payload", "exchange"}
+    assert promised <= set(Event.__struct_fields__)

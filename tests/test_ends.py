@@ -166,13 +166,20 @@ async def oversize(client: Client) -> str:
 
 
 async def refused(client: Client) -> str:
-    return await client.outcome()
+    outcome = await client.outcome()
+    if client.random.random() < 0.5:
+        # Who does not go by itself is cut off.
+        await client.raw.cut()
+    return outcome
 
 
 async def revoked(client: Client) -> str:
     KEYS.revoke(client.key)
     try:
-        return await client.outcome()
+        outcome = await client.outcome()
+        if client.random.random() < 0.5:
+            await client.raw.cut()
+        return outcome
     finally:
         KEYS.restore(client.key)
 

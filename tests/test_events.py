@@ -55,6 +55,19 @@ def test_an_event_type_makes_no_channel_outside_its_rules() -> None:
         declared().channel_name(symbol="*")
 
 
+def test_the_parts_of_a_source_make_a_channel() -> None:
+    assert declared().channel_of({"symbol": "BTC", "venue": "x"}) == "trades:BTC"
+
+
+def test_too_few_parts_of_a_source_make_no_channel() -> None:
+    assert declared().channel_of({"venue": "x"}) == ""
+
+
+def test_a_part_of_a_source_that_breaks_the_rule_of_the_channel_is_invalid() -> None:
+    with pytest.raises(InvalidEvent):
+        declared().channel_of({"symbol": "*"})
+
+
 def test_an_event_type_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         declared().name = "other"  # type: ignore[misc]

@@ -77,6 +77,12 @@ def test_somebody_elses_client_reads_a_text_frame(size: int) -> None:
     assert read_frame(frames.text(b"a" * size)) == websockets.frames.Frame(websockets.frames.Opcode.TEXT, b"a" * size)
 
 
+@pytest.mark.parametrize("opcode", [websockets.frames.Opcode.TEXT, websockets.frames.Opcode.BINARY])
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_somebody_elses_client_reads_a_message_of_either_kind(size: int, opcode: websockets.frames.Opcode) -> None:
+    assert read_frame(frames.message(Opcode(opcode), b"a" * size)) == websockets.frames.Frame(opcode, b"a" * size)
+
+
 def test_the_ping_is_empty() -> None:
     assert frames.PING == b"\x89\x00"
 

@@ -197,6 +197,7 @@ def test_an_alert_without_a_needed_member_is_invalid(member: str) -> None:
         ("symbol", '"BTC-USD\\n"'),
         ("symbol", '"BTC-USD:1h"'),
         ("symbol", "5"),
+        ("symbol", "1e-5"),
         ("symbol", "null"),
         ("timeframe", '"2h"'),
         ("timeframe", '"*"'),

@@ -14,6 +14,7 @@ import tornado_bridge
 from tests.pipeline import text_of
 from tornado_bridge import Envelope, Event, EventType, envelope_schema, hookimpl, values
 from tornado_bridge.admission import Allowance
+from tornado_bridge.discovery import Candidate
 from tornado_bridge.errors import ConfigurationError, PluginError
 from tornado_bridge.keys import Key
 from tornado_bridge.protocol import Dialogue
@@ -156,6 +157,16 @@ def test_no_plugin_at_all_is_a_choice() -> None:
 def test_an_object_is_a_plugin_of_the_application() -> None:
     (plugin,) = Registry([Trades()]).plugins
     assert (plugin.name, plugin.distribution, plugin.version) == ("Trades", "the application", "")
+
+
+def test_a_candidate_is_a_plugin_of_where_it_was_found() -> None:
+    (plugin,) = Registry([Candidate("mine", "/plugins/mine.py", "", Trades)]).plugins
+    assert (plugin.name, plugin.distribution, plugin.version) == ("mine", "/plugins/mine.py", "")
+
+
+def test_a_candidate_that_cannot_be_loaded_names_where_it_was_found() -> None:
+    message = str(refusal(Candidate("mine", "/plugins/mine.py", "", object)))
+    assert message == "plugin 'mine' of /plugins/mine.py: implements no transform hook"
 
 
 def test_a_module_is_a_plugin_of_the_application() -> None:

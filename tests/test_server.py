@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import http.client
 import json
 import os
@@ -12,7 +11,6 @@ import signal
 import socket
 import time
 import urllib.parse
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,15 @@ import redis
 import websockets
 from websockets.sync.client import connect
 
-from tests.servers import CANDLE_SOURCE, LogLines, RedisServer, bridge_process, free_port, serving
+from tests.servers import (
+    CANDLE_SOURCE,
+    LogLines,
+    RedisServer,
+    bridge_process,
+    free_port,
+    serving,
+    socket_left_by_tornado,
+)
 from tornado_bridge import server
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.keys import KeyFile, KeyWatch
@@ -91,14 +97,11 @@ async def serve(settled: Settings) -> AsyncIterator[Listening]:
 
 
 async def refusal(settled: Settings) -> str:
-    with warnings.catch_warnings():
-        # Tornado leaves a socket that cannot be bound to the garbage collector.
-        warnings.simplefilter("ignore", ResourceWarning)
+    with socket_left_by_tornado():
         with pytest.raises(ConfigurationError) as caught:
             await server.serve(settled, Listening())
         said = str(caught.value)
         del caught
-        gc.collect()
     return said
 
 
@@ -138,7 +141,8 @@ async def test_an_embedded_redis_is_started_at_the_port_of_the_url(keys: Path) -
     async with serve(settings(keys, f"embedded://127.0.0.1:{port}")) as listening:
         await listening.url()
         with redis.Redis(port=port) as client:
-            assert await asyncio.to_thread(client.publish, "channel:alerts:exchange:server", "") == 1
+            channels = await asyncio.to_thread(client.pubsub_channels, "channel:alerts:*")
+    assert channels == [b"channel:alerts:exchange:server"]
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -310,6 +314,7 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
         "redis://cache:6380",
         {"TORNADO_BRIDGE_REDIS_PASSWORD": "hunter2"},
         exchange="7:kraken",
+        plugins="candle",
         ping_interval="1",
         max_connections="2",
         max_connections_per_key="3",
@@ -323,6 +328,7 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
     with pytest.raises(Seen):
         await server.serve(settled, Listening())
     assert [key.name for key in seen.pop("keys")._file.read()] == ["tests"]
+    assert [candidate.name for candidate in seen.pop("plugins")] == ["candle"]
     assert seen == {
         "redis_url": "redis://cache:6380",
         "redis_password": "hunter2",

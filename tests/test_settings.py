@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from tornado_bridge import settings
-from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.errors import ConfigurationError, PluginError
 from tornado_bridge.settings import Settings, settle
 
 REQUIRED = {"exchange": "1:coinbase", "api_keys": "keys.toml"}
@@ -21,6 +21,8 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {
     "redis_url": ("rediss://cache:6380/1", '"rediss://cache:6380/1"', "rediss://cache:6380/1"),
     "redis_password_file": ("/run/secrets/redis", '"/run/secrets/redis"', Path("/run/secrets/redis")),
     "redis_password": ("hunter2", '"hunter2"', SecretStr("hunter2")),
+    "plugins": ("candle, signals", '["candle", "signals"]', ("candle", "signals")),
+    "plugins_dir": ("/etc/plugins", '"/etc/plugins"', Path("/etc/plugins")),
     "api_keys": ("/etc/keys.toml", '"/etc/keys.toml"', Path("/etc/keys.toml")),
     "allow_origin": (
         "https://a.example http://b:81",
@@ -48,6 +50,8 @@ DEFAULTS: dict[str, object] = {
     "redis_url": "redis://127.0.0.1:6379/0",
     "redis_password_file": None,
     "redis_password": None,
+    "plugins": None,
+    "plugins_dir": None,
     "allow_origin": (),
     "max_connections": 10_000,
     "max_handshakes": 1_000,
@@ -71,6 +75,7 @@ RIVALS: dict[str, tuple[tuple[Any, Any], tuple[str, Any], tuple[str, Any]]] = {
     "api_keys": (("a", Path("a")), ("b", Path("b")), ('"c"', Path("c"))),
     "exchange": (("1:a", "1:a"), ("2:b", "2:b"), ('"3:c"', "3:c")),
     "redis_url": (("redis://a", "redis://a"), ("redis://b", "redis://b"), ('"redis://c"', "redis://c")),
+    "plugins": (("a", ("a",)), ("b,c", ("b", "c")), ('["d"]', ("d",))),
     "log_level": (("debug", "debug"), ("warning", "warning"), ('"error"', "error")),
     "allow_origin": ((("http://a",), ("http://a",)), ("http://b", ("http://b",)), ('["http://c"]', ("http://c",))),
 }
@@ -254,6 +259,8 @@ REDIS_URL = (
         ("slow_timeout", "-inf", f"{AMOUNT}, got '-inf'"),
         ("slow_timeout", "1e400", f"{AMOUNT}, got '1e400'"),
         ("rate_limit", "30s", f"{AMOUNT}, got '30s'"),
+        ("plugins", "a,,b", "expected names of plugins, with commas between them (in a file: a list), got 'a,,b'"),
+        ("plugins_dir", "", "expected the path of a directory, got ''"),
         ("log_level", "INFO", "expected debug, info, warning or error, got 'INFO'"),
         ("log_format", "xml", "expected text or json, got 'xml'"),
         ("allow_origin", "a.example", "expected origins such as https://app.example.com, got ('a.example',)"),
@@ -411,6 +418,56 @@ def test_a_redis_url_of_another_form_is_refused(url: object) -> None:
 )
 def test_a_password_that_would_tear_the_url_is_refused_untold(url: str) -> None:
     assert refusal({"redis_url": url}) == f"--redis-url on the command line: {REDIS_URL}"
+
+
+def names(found: Settings) -> list[str]:
+    return [candidate.name for candidate in found.candidates()]
+
+
+@pytest.fixture
+def plugins_dir(tmp_path: Path) -> Path:
+    (tmp_path / "trades.py").write_text("raise ImportError")
+    return tmp_path
+
+
+def test_every_plugin_that_is_installed_is_a_candidate_unless_told_else() -> None:
+    assert names(settled()) == ["candle", "signals"]
+
+
+def test_the_plugins_named_alone_are_candidates() -> None:
+    assert names(settled({"plugins": "signals"})) == ["signals"]
+
+
+def test_an_empty_list_of_plugins_is_none() -> None:
+    assert names(settled({"plugins": ""})) == []
+
+
+def test_the_files_of_a_directory_are_candidates_unimported(plugins_dir: Path) -> None:
+    assert names(settled({"plugins_dir": str(plugins_dir)})) == ["candle", "signals", "trades"]
+
+
+def test_a_directory_of_plugins_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settled({"plugins_dir": "/nonexistent"}).candidates()
+    assert str(caught.value) == (
+        "--plugins-dir on the command line: expected a directory that can be read, got /nonexistent"
+    )
+
+
+def test_a_plugin_that_nobody_offers_is_refused() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settled({"plugins": "candles"}).candidates()
+    assert str(caught.value) == (
+        "--plugins on the command line: no installed distribution offers a plugin 'candles' "
+        "(installed: candle, signals)"
+    )
+
+
+def test_a_plugin_that_is_offered_twice_is_refused(plugins_dir: Path) -> None:
+    (plugins_dir / "candle.py").touch()
+    with pytest.raises(PluginError) as caught:
+        settled({"plugins_dir": str(plugins_dir)}).candidates()
+    assert caught.value.plugin == "candle"
 
 
 def test_no_repr_shows_a_secret() -> None:

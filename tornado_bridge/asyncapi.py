@@ -150,7 +150,7 @@ def _channel_name(event_type: EventType) -> str:
 
 
 def _channel(event_type: EventType) -> Object:
-    # As the firewall reads it: what a plugin declares may be any mapping.
+    # As the firewall reads it: in what a plugin declares an array may be a tuple.
     schema: Object = msgspec.json.decode(msgspec.json.encode(event_type.emits))
     # A plugin's examples are notes: nothing has held them against its schema yet.
     validator = Validator(schema)
@@ -195,12 +195,10 @@ def _rebased(part: Any, place: str) -> Any:
         return [_rebased(item, place) for item in part]
     if not isinstance(part, dict):
         return part
-    return {
-        name: place + value.removeprefix("#")
-        if name == "$ref" and isinstance(value, str)
-        else _rebased(value, place)
-        for name, value in part.items()
-    }
+    rebased = {name: _rebased(value, place) for name, value in part.items()}
+    if isinstance(part.get("$ref"), str):
+        rebased["$ref"] = place + part["$ref"].removeprefix("#")
+    return rebased
 
 
 def _receiving(action: str) -> Object:

@@ -1,25 +1,28 @@
 """The command line."""
 
 import asyncio
-import json
+import datetime
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+import types
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 import tornado_bridge
+from tornado_bridge import asyncapi, audit, audit_report, logs, server, settings, tables, tail
 from tornado_bridge import demo as demonstration
-from tornado_bridge import asyncapi, logs, server, settings, tail
 from tornado_bridge.errors import BridgeError, ConfigurationError
+from tornado_bridge.generation import EXCHANGE_ID
 from tornado_bridge.keys import Key, KeyFile
-from tornado_bridge.registry import Plugin, Registry
+from tornado_bridge.options import PROGRAM, SettingsCommand, chooses_plugins, given, setting_option, version_option
+from tornado_bridge.plugin_commands import plugins
+from tornado_bridge.registry import Registry
 from tornado_bridge.settings import KEY_VARIABLE
-
-PROGRAM = "tornado-bridge"
 
 FAILED = 1
 UNUSABLE = 2
@@ -27,55 +30,20 @@ UNUSABLE = 2
 _DID_YOU_MEAN = re.compile(r"\. \(?Did you mean (?:one of: )?(.*)\?\)?$")
 
 
-class SettingsCommand(click.Command):
-    """A command whose options are the settings, grouped in its help."""
-
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        self.params += [_option(name) for name in settings.Settings.model_fields if name not in settings.NOT_AN_OPTION]
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for group in settings.GROUPS:
-            records = [
-                (settings.option(name), _help(name, field))
-                for name, field in settings.Settings.model_fields.items()
-                if field.json_schema_extra["group"] == group and name not in settings.NOT_AN_OPTION  # type: ignore[index]
-            ]
-            with formatter.section(group):
-                formatter.write_dl(records)
-        others = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.name not in settings.Settings.model_fields]
-        with formatter.section("Other"):
-            formatter.write_dl([record for record in others if record is not None])
-
-
-def _option(name: str) -> click.Option:
-    field = settings.Settings.model_fields[name]
-    repeatable = field.default == ()
-    return click.Option([settings.option(name)], type=str, multiple=repeatable, help=_help(name, field))
-
-
-def _help(name: str, field: Any) -> str:
-    unit = field.json_schema_extra["unit"]
-    if field.is_required() or field.default in (None, ()):
-        return str(field.description)
-    return f"{field.description}  [default: {field.default}{' ' + unit if unit else ''}]"
-
-
-_version_option = click.version_option(tornado_bridge.__version__, prog_name=PROGRAM)
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value not in (None, ())}
-
-
 @click.group(no_args_is_help=False)
-@_version_option
-def cli() -> None:
+@version_option
+@click.option("--debug", is_flag=True, help="Print the traceback too where a command ends with an error.")
+@click.pass_obj
+def cli(told: types.SimpleNamespace, debug: bool) -> None:
     """Relays internal Redis events to WebSocket clients as redacted envelopes."""
+    told.debug = debug
+
+
+cli.add_command(plugins)
 
 
 @cli.command(cls=SettingsCommand)
-@_version_option
+@version_option
 @click.option(
     "--config", type=click.Path(path_type=Path), envvar="TORNADO_BRIDGE_CONFIG", help="TOML file of settings."
 )
@@ -85,21 +53,21 @@ def serve(config: Path | None, **options: Any) -> None:
     Each setting is taken from, in this order: its option, TORNADO_BRIDGE_NAME in the environment, NAME in the --config
     file, its default. The Redis password is no option: TORNADO_BRIDGE_REDIS_PASSWORD, or --redis-password-file.
     """
-    settled = settings.settle(_given(options), config)
+    settled = settings.settle(given(options), config)
     logs.configure(settled.log_level, settled.log_format)
     asyncio.run(server.serve(settled, lambda url: click.echo(f"listening on {url}")))
 
 
-@cli.command(params=[_option("port"), _option("host")])
-@_version_option
+@cli.command(params=[setting_option("port"), setting_option("host")])
+@version_option
 def demo(**options: Any) -> None:
     """Run a server on an embedded Redis, with a synthetic market and a demo key."""
     logs.configure("warning", "text")
-    asyncio.run(demonstration.demo(_given(options), click.echo))
+    asyncio.run(demonstration.demo(given(options), click.echo))
 
 
 @cli.group(no_args_is_help=False)
-@_version_option
+@version_option
 def keys() -> None:
     """Make, list and revoke API keys."""
 
@@ -118,14 +86,17 @@ def _key_file(command: Callable[..., None]) -> Callable[..., None]:
 @keys.command()
 @click.argument("name")
 @_key_file
-@_version_option
+@version_option
 @click.option(
     "--max-connections", type=click.IntRange(1), help="Live connections of this key, instead of the server's setting."
 )
 @click.option("--channels", multiple=True, help="Channel pattern that the key may have; repeatable; all unless given.")
-def create(name: str, path: Path, max_connections: int | None, channels: Sequence[str]) -> None:
+@chooses_plugins
+def create(
+    name: str, path: Path, max_connections: int | None, channels: Sequence[str], registry: Callable[[], Registry]
+) -> None:
     """Make a key and print it, this once; the file holds its SHA-256 alone."""
-    grammar = Registry().grammar
+    grammar = registry().grammar
     for channel in channels:
         if not grammar.admits(channel):
             raise ConfigurationError(f"--channels: {channel!r} is a channel of no installed plugin")
@@ -134,11 +105,11 @@ def create(name: str, path: Path, max_connections: int | None, channels: Sequenc
 
 @keys.command("list")
 @_key_file
-@_version_option
+@version_option
 def list_keys(path: Path) -> None:
     """List all keys, the revoked ones among them."""
     rows = [("ID", "NAME", "CREATED", "STATE", "CONNECTIONS", "CHANNELS"), *map(_row, KeyFile(path).read())]
-    _print_table(rows)
+    click.echo(tables.text(rows))
 
 
 def _row(key: Key) -> tuple[str, ...]:
@@ -155,7 +126,7 @@ def _row(key: Key) -> tuple[str, ...]:
 @keys.command()
 @click.argument("name")
 @_key_file
-@_version_option
+@version_option
 def revoke(name: str, path: Path) -> None:
     """Revoke a key; a running server closes its connections within 2 s."""
     KeyFile(path).revoke(name)
@@ -168,7 +139,7 @@ def revoke(name: str, path: Path) -> None:
 @click.option("--api-key-file", type=click.Path(path_type=Path), help="File that holds the API key.")
 @click.option("--api-key", help=f"API key; visible to every user of the machine: rather set {KEY_VARIABLE}.")
 @click.option("--json", "as_json", is_flag=True, help="Print each envelope as it came, one a line.")
-@_version_option
+@version_option
 def tail_command(
     channels: tuple[str, ...], url: str, api_key_file: Path | None, api_key: str | None, as_json: bool
 ) -> None:
@@ -193,75 +164,63 @@ def _api_key(given: str | None, file: Path | None) -> str:
     raise ConfigurationError(f"an API key is required: expected in {KEY_VARIABLE} or by --api-key-file")
 
 
-@cli.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_version_option
-def plugins(as_json: bool) -> None:
-    """List the installed plugins."""
-    installed = [_described(plugin) for plugin in Registry().plugins]
-    if as_json:
-        click.echo(json.dumps(installed, indent=2))
-        return
-    rows = [
-        (
-            p["name"],
-            p["version"],
-            p["distribution"],
-            " ".join(t["name"] for t in p["event_types"]),
-            " ".join(p["hooks"]),
-        )
-        for p in installed
-    ]
-    _print_table([("NAME", "VERSION", "DISTRIBUTION", "EVENT TYPES", "HOOKS"), *rows])
-
-
 @cli.command("asyncapi")
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print YAML.")
-@_version_option
-def asyncapi_command(as_yaml: bool) -> None:
+@chooses_plugins
+@version_option
+def asyncapi_command(as_yaml: bool, registry: Callable[[], Registry]) -> None:
     """Print the AsyncAPI document of the installed plugins, as /asyncapi.json and .yaml serve it."""
-    document = asyncapi.document(Registry())
+    document = asyncapi.document(registry())
     click.echo(asyncapi.as_yaml(document) if as_yaml else asyncapi.as_json(document), nl=False)
 
 
-def _described(plugin: Plugin) -> dict[str, Any]:
-    return {
-        "name": plugin.name,
-        "version": plugin.version,
-        "distribution": plugin.distribution,
-        "event_types": [
-            {
-                "name": event_type.name,
-                "source": event_type.source,
-                "channel": event_type.channel,
-                "reads": list(event_type.reads.__struct_encode_fields__),
-                "emits": event_type.emits,
-            }
-            for event_type in plugin.event_types
-        ],
-        "hooks": list(plugin.hooks),
-    }
+@cli.command("audit")
+@click.argument("names", nargs=-1, metavar="[PLUGIN]...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--markdown", metavar="FILE", help="Write the report to file; with -, print it instead of the table.")
+@click.option("--cases", type=click.IntRange(1), default=audit.CASES, show_default=True, help="Events an event type.")
+@chooses_plugins
+@version_option
+def audit_command(
+    names: tuple[str, ...], as_json: bool, markdown: str | None, cases: int, registry: Callable[[], Registry]
+) -> None:
+    """Find out what comes out of what goes in, for every event type; ends with 1 where more does than is declared."""
+    routes = registry().routes(EXCHANGE_ID)
+    unknown = sorted(set(names) - {route.plugin.name for route in routes})
+    if unknown:
+        raise ConfigurationError(f"there is no plugin {unknown[0]!r} among those that are loaded")
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    chosen = [route for route in routes if not names or route.plugin.name in names]
+    report = audit.audit(chosen, version=tornado_bridge.__version__, date=date, cases=cases)
+    if markdown is not None:
+        _write_report(markdown, audit_report.as_markdown(report))
+    if markdown != "-":
+        click.echo(audit_report.as_json(report) if as_json else audit_report.as_text(report))
+    sys.exit(FAILED if report.findings else 0)
 
 
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+def _write_report(file: str, text: str) -> None:
+    try:
+        with click.open_file(file, "w", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise ConfigurationError(f"--markdown: {file} cannot be written: {error.strerror}") from None
 
 
 def main() -> NoReturn:
     """Run the command line; ends the process with 0, 1 (failed while running) or 2 (unusable arguments or settings)."""
+    told = types.SimpleNamespace(debug=False)
     try:
-        status = cli.main(prog_name=PROGRAM, standalone_mode=False)
+        status = cli.main(prog_name=PROGRAM, standalone_mode=False, obj=told)
     except click.UsageError as error:
         # Click asks after a mistyped name, in a second sentence.
         sentence = _DID_YOU_MEAN.sub(r": perhaps \1", error.format_message()).rstrip(".")
         path = PROGRAM if error.ctx is None else error.ctx.command_path
         _fail(f"{sentence} (see {path} --help)", UNUSABLE)
-    except ConfigurationError as error:
-        _fail(str(error), UNUSABLE)
     except BridgeError as error:
-        _fail(str(error), FAILED)
+        if told.debug:
+            traceback.print_exception(error)
+        _fail(str(error), UNUSABLE if isinstance(error, ConfigurationError) else FAILED)
     except OSError as error:
         # What could not be written is in the buffer still, and the interpreter would try again at exit.
         with open(os.devnull, "w") as nowhere:

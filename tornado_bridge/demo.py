@@ -26,6 +26,10 @@ async def demo(options: Mapping[str, Any], say: Callable[[str], object]) -> None
     with tempfile.TemporaryDirectory(prefix="tornado-bridge-") as directory, EmbeddedRedis() as redis:
         path = Path(directory) / "keys.toml"
         key = KeyFile(path).create("demo")
+        fixed = {"exchange": "1:coinbase", "redis_url": redis.url, "api_keys": path}
+        settings = settle({**fixed, **options}, None, {})
+        # Not while the server runs: it takes half a second to think of a past.
+        moving = market.Market()
 
         def on_listening(url: str) -> None:
             stream = f"ws{url.removeprefix('http')}{app.STREAM_PATH}"
@@ -36,10 +40,8 @@ async def demo(options: Mapping[str, Any], say: Callable[[str], object]) -> None
             say("Follow it in another terminal:")
             follow = shlex.join(["tornado-bridge", "tail", "--url", stream, "candles:*:*", "signals:*:*"])
             say(f"{KEY_VARIABLE}={key} {follow}")
-            publishing.append(asyncio.create_task(market.publish(market.Market(), redis.url, MINUTE)))
+            publishing.append(asyncio.create_task(market.publish(moving, redis.url, MINUTE)))
 
-        fixed = {"exchange": "1:coinbase", "redis_url": redis.url, "api_keys": path}
-        settings = settle({**fixed, **options}, None, {})
         try:
             await server.serve(settings, on_listening)
         finally:

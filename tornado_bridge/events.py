@@ -20,6 +20,8 @@ class EventType:
     of a named part, a regular expression or a tuple of the allowed texts. `reads` is a msgspec structure: a
     member that it does not declare is never decoded. `emits` is the JSON Schema (draft 2020-12) of the whole
     envelope, closed at every depth; `tornado_bridge.envelope_schema` writes one around the members of `data`.
+    `publishes` and `derives` say of which read member an output tells, whole or a coarse part, where the names differ;
+    an output is a dotted path below `data`, or `channel`. `tornado-bridge audit` holds them against what it sees.
 
     Raises ValueError for a form, a rule or a structure that is none.
     """
@@ -30,6 +32,8 @@ class EventType:
     reads: type[msgspec.Struct]
     emits: Mapping[str, Any]
     parameters: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
+    publishes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    derives: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
     source_form: Form = dataclasses.field(init=False, repr=False, compare=False)
     channel_form: Form = dataclasses.field(init=False, repr=False, compare=False)
 

@@ -113,7 +113,9 @@ class Hub:
             if not len(old):
                 self._dissolve(old)
         if subscriptions:
-            cohort = self._cohorts.get(subscriptions) or self._found(subscriptions)
+            cohort = self._cohorts.get(subscriptions)
+            if cohort is None:
+                cohort = self._found(subscriptions)
             subscriber.cohort = cohort
             cohort.place(subscriber)
 
@@ -162,8 +164,9 @@ class Hub:
 
     def flush(self) -> None:
         """Write what is pending, in the order of the source."""
-        dirty, self._dirty = self._dirty, []
-        for cohort in dirty:
+        while self._dirty:
+            # Taken out first: should a write raise, the other cohorts are still due.
+            cohort = self._dirty.pop()
             pending, cohort.pending = cohort.pending, []
             self.due += len(pending) * len(cohort)
             for frames in batches(pending):

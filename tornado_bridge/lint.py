@@ -254,3 +254,27 @@ def _merged(mine: Names | None, theirs: Names | None) -> Names | None:
     if not mine or not theirs:
         return mine or theirs
     return {name: _merged(mine.get(name), theirs.get(name)) for name in {**mine, **theirs}}
+
+
+def choices(schema: Mapping[str, Any], path: tuple[str, ...], root: Mapping[str, Any] | None = None) -> int | None:
+    """Return how many values a closed schema admits at the most for the member at `path`, 0 where it has none there.
+
+    None for a text without an enum, a fraction, an object or an array.
+    """
+    root = schema if root is None else root
+    if "$ref" in schema:
+        return choices(_resolve(root, schema["$ref"]), path, root)
+    branches = schema.get("anyOf") or schema.get("oneOf")
+    if branches:
+        counts = [choices(branch, path, root) for branch in branches]
+        return None if None in counts else sum(count for count in counts if count is not None)
+    if "items" in schema:
+        return choices(schema["items"], path, root) if path else None
+    if path:
+        member = schema.get("properties", {}).get(path[0])
+        return 0 if member is None else choices(member, path[1:], root)
+    if "const" in schema or "enum" in schema:
+        return len(schema["enum"]) if "enum" in schema else 1
+    if schema.get("type") == "integer":
+        return int(schema["maximum"] - schema["minimum"]) + 1
+    return {"boolean": 2, "null": 1}.get(schema["type"])

@@ -15,6 +15,7 @@ from tornado_bridge.discovery import Candidate
 from tornado_bridge.egress import Firewall
 from tornado_bridge.errors import PluginError
 from tornado_bridge.events import EventType
+from tornado_bridge.provenance import Declaration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +127,9 @@ def _manager(name: str, plugin: object) -> pluggy.PluginManager:
 def _ends(plugin: Plugin, event_type: EventType) -> tuple[Callable[[str], Any], Firewall]:
     """Return how to read for an event type, and what may leave."""
     try:
-        return msgspec.json.Decoder(event_type.reads).decode, Firewall(event_type)
+        ends = msgspec.json.Decoder(event_type.reads).decode, Firewall(event_type)
+        Declaration(event_type)
+        return ends
     except (ValueError, TypeError, NameError) as error:  # the last two of a structure's annotations
         raise PluginError(plugin.name, f"{plugin.distribution} {plugin.version}".strip(), str(error)) from None
 

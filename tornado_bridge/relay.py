@@ -175,7 +175,7 @@ class Relay:
             caught = quarantine.note_slow(seconds)
         elif failed:
             caught = quarantine.note_failure()
-        elif closed:
+        else:
             quarantine.release()
             log.warning("plugin released from quarantine", plugin=way.route.plugin.name)
         if caught and not closed:
@@ -218,7 +218,6 @@ def _place(error: BaseException) -> str:
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
-    if traceback is None:
-        return type(error).__name__
+    assert traceback is not None  # it was raised
     code = traceback.tb_frame.f_code
     return f"{type(error).__name__} in {code.co_name}, line {traceback.tb_lineno}"

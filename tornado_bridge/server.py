@@ -7,18 +7,20 @@ import resource
 import signal
 import socket
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import redis.asyncio
 import structlog
 
 from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.discovery import Candidate
 from tornado_bridge.embedded import EmbeddedRedis
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.keys import KeyFile, KeyWatch
 from tornado_bridge.metrics import serve_metrics
-from tornado_bridge.settings import COMMAND_LINE, EMBEDDED, Settings
+from tornado_bridge.setting_types import EMBEDDED
+from tornado_bridge.settings import COMMAND_LINE, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -98,22 +100,26 @@ def _bridge(settings: Settings, redis_url: str, password: str | None) -> WebSock
         keys = KeyWatch(KeyFile(settings.api_keys))
     except ConfigurationError as error:
         raise settings.refusal("api_keys", str(error)) from None
+    plugins = settings.candidates()
     try:
-        return _bridge_of(settings, redis_url, password, keys)
+        return _bridge_of(settings, redis_url, password, keys, plugins)
     except PluginError:
         raise
     except ConfigurationError as error:
-        # Redis and the keys have been looked at.
+        # Redis, the keys and the names of plugins have been looked at.
         raise settings.refusal("exchange", str(error)) from None
 
 
-def _bridge_of(settings: Settings, redis_url: str, password: str | None, keys: KeyWatch) -> WebSocketBridge:
+def _bridge_of(
+    settings: Settings, redis_url: str, password: str | None, keys: KeyWatch, plugins: Sequence[Candidate]
+) -> WebSocketBridge:
     return WebSocketBridge(
         redis_url=redis_url,
         redis_password=password,
         exchange_id=settings.exchange_id,
         exchange_name=settings.exchange_name,
         keys=keys,
+        plugins=plugins,
         ping_interval=settings.ping_interval,
         max_connections=settings.max_connections,
         max_connections_per_key=settings.max_connections_per_key,

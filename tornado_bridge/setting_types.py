@@ -2,6 +2,7 @@
 
 import re
 import urllib.parse
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -54,6 +55,13 @@ def _names(value: Any) -> Any:
     return tuple(name.strip() for name in value.split(",")) if value else ()
 
 
+def _not_empty(value: Any) -> Any:
+    """Refuse an empty text, which as a path is the current directory."""
+    if value == "":
+        raise ValueError
+    return value
+
+
 def _no_truth(value: Any) -> Any:
     """Refuse true and false, which pydantic takes for 1 and 0."""
     if isinstance(value, bool):
@@ -68,4 +76,5 @@ Amount = Annotated[float, BeforeValidator(_no_truth), Field(gt=0, allow_inf_nan=
 Exchange = Annotated[str, AfterValidator(_exchange)]
 Origin = Annotated[str, AfterValidator(_origin)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+Directory = Annotated[Path, BeforeValidator(_not_empty)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_names)]

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
-from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.setting_types import Amount, Count, Exchange, Names, Origin, Port, RedisUrl, Text
+from tornado_bridge import discovery
+from tornado_bridge.errors import ConfigurationError, PluginError
+from tornado_bridge.setting_types import Amount, Count, Directory, Exchange, Names, Origin, Port, RedisUrl, Text
 
 ENVIRONMENT_PREFIX = "TORNADO_BRIDGE_"
 
@@ -81,11 +82,14 @@ class Settings(BaseModel):
         None,
         "Plugins",
         "names of plugins, with commas between them (in a file: a list)",
-        "Plugins to load, by name, with commas between them (in a file: a list); no other one is imported. All that are "
-        "installed, and all of --plugins-dir, unless given.",
+        "Plugins to load, by name, with commas between them (in a file: a list); no other one is imported. All that "
+        "are installed, and all of --plugins-dir, unless given.",
     )
-    plugins_dir: Path | None = _setting(
-        None, "Plugins", "the path of a directory", "Directory of plugins that are single files, each named by its stem."
+    plugins_dir: Directory | None = _setting(
+        None,
+        "Plugins",
+        "the path of a directory",
+        "Directory of plugins that are single files: each NAME.py that does not begin with _.",
     )
     api_keys: Path = _setting(..., "Clients", _FILE, "TOML file of API keys (see the keys command). Required.")
     allow_origin: tuple[Origin, ...] = _setting(
@@ -143,6 +147,25 @@ class Settings(BaseModel):
     def refusal(self, name: str, problem: str) -> ConfigurationError:
         """Return the error of a setting that has turned out to be unusable."""
         return ConfigurationError(f"{option(name)} {self.source(name)}: {problem}")
+
+    def candidates(self) -> list[discovery.Candidate]:
+        """Return the plugins to load, without importing one.
+
+        Raises ConfigurationError for a directory that cannot be read and for a plugin that nobody offers, PluginError
+        for one that is offered twice.
+        """
+        offered = discovery.installed()
+        if self.plugins_dir is not None:
+            try:
+                offered += discovery.single_files(self.plugins_dir)
+            except ConfigurationError as error:
+                raise self.refusal("plugins_dir", str(error)) from None
+        try:
+            return discovery.choose(self.plugins, offered)
+        except PluginError:
+            raise
+        except ConfigurationError as error:
+            raise self.refusal("plugins", str(error)) from None
 
     def password(self) -> str | None:
         """Return the Redis password, None where there is none beside the URL.

@@ -1,0 +1,327 @@
+"""tornado_bridge.metrics: what a bridge has counted, as Prometheus reads it."""
+
+import asyncio
+import http.client
+import socket
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+import tornado.ioloop
+import websockets
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.raw import RawClient, text, until
+from tests.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, socket_left_by_tornado
+from tornado_bridge import Envelope, Event, EventType, envelope_schema, hookimpl
+from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.metrics import serve_metrics
+
+CANDLE = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'
+SOURCE = CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="1h")
+SUBSCRIBE = '{"action":"subscribe","channels":["candles:BTC-USD:1h"]}'
+SUBSCRIBED = '{"type":"subscribed","channels":["candles:BTC-USD:1h"]}'
+
+Samples = dict[str, float]
+
+
+class Metrics:
+    """The metrics' port of a bridge."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def get(self, path: str = "/metrics") -> tuple[int, str, str]:
+        """Return status, content type and body."""
+        return await asyncio.to_thread(self._get, path)
+
+    async def scrape(self) -> Samples:
+        """Return every sample by its name, its labels behind it."""
+        _, _, body = await self.get()
+        return {
+            " ".join((sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items())))): sample.value
+            for family in text_string_to_metric_families(body)
+            for sample in family.samples
+        }
+
+    def _get(self, path: str) -> tuple[int, str, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.headers["Content-Type"], response.read().decode()
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def metrics(bridge: WebSocketBridge, io_loop: tornado.ioloop.IOLoop) -> Iterator[Metrics]:
+    server, port = serve_metrics(bridge, "127.0.0.1", 0)
+    yield Metrics(port)
+    server.stop()
+    io_loop.run_sync(server.close_all_connections, timeout=10)
+
+
+async def publish(server: RedisServer, *messages: tuple[str, str | bytes]) -> None:
+    await asyncio.to_thread(server.publish, *messages)
+
+
+class Trial(msgspec.Struct):
+    """What the plugin of the tests reads: what it is to do."""
+
+    do: str
+
+
+TRIAL = EventType(
+    name="trial",
+    source="channel:trials:{exchange_id}:{name}",
+    channel="trials:{name}",
+    parameters={"name": "[a-z]{1,20}"},
+    reads=Trial,
+    emits=envelope_schema("trial", "^trials:[a-z]{1,20}$", {"done": {"enum": ["yes"]}}),
+)
+TRIAL_SOURCE = "channel:trials:1:one"
+
+
+class Plugin:
+    @hookimpl
+    def register_event_types(self) -> list[EventType]:
+        return [TRIAL]
+
+    @hookimpl
+    def transform(self, event: Event[Trial]) -> list[Envelope]:
+        if event.payload.do == "raise":
+            raise RuntimeError("something private")
+        if event.payload.do == "block":
+            time.sleep(0.06)
+        done = "no" if event.payload.do == "leak" else "yes"
+        return [Envelope("trials:one", {"done": done})] * 2
+
+
+def trial(do: str) -> tuple[str, str]:
+    return TRIAL_SOURCE, f'{{"do":"{do}"}}'
+
+
+@pytest.mark.gen_test
+async def test_a_scrape_is_what_prometheus_reads(metrics: Metrics) -> None:
+    status, content_type, body = await metrics.get()
+    assert (status, content_type) == (200, "text/plain; version=1.0.0; charset=utf-8")
+    assert [family.name for family in text_string_to_metric_families(body)] == [
+        "tornado_bridge_events",
+        "tornado_bridge_envelopes",
+        "tornado_bridge_plugin_slow_calls",
+        "tornado_bridge_plugin_quarantined",
+        "tornado_bridge_refused_clients",
+        "tornado_bridge_unrouted_events",
+        "tornado_bridge_frames_due",
+        "tornado_bridge_frames_skipped",
+        "tornado_bridge_slow_clients_aborted",
+        "tornado_bridge_source_subscriptions",
+        "tornado_bridge_connections",
+        "tornado_bridge_cohorts",
+        "tornado_bridge_ready",
+    ]
+
+
+@pytest.mark.gen_test
+async def test_every_metric_is_explained(metrics: Metrics) -> None:
+    _, _, body = await metrics.get()
+    assert [family.name for family in text_string_to_metric_families(body) if not family.documentation] == []
+
+
+@pytest.mark.gen_test
+async def test_a_fresh_bridge_has_counted_its_subscription_alone(metrics: Metrics) -> None:
+    counted = {name: value for name, value in (await metrics.scrape()).items() if value}
+    assert counted == {"tornado_bridge_source_subscriptions_total": 1, "tornado_bridge_ready": 1}
+
+
+@pytest.mark.gen_test
+async def test_an_event_without_subscribers_is_counted_with_its_envelope(
+    metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer
+) -> None:
+    await publish(redis_server, (SOURCE, CANDLE))
+    await until(lambda: bridge.tallies["candle_close"].relayed)
+    samples = await metrics.scrape()
+    assert samples["tornado_bridge_events_total outcome=relayed type=candle_close"] == 1
+    assert samples["tornado_bridge_envelopes_total type=candle_close"] == 1
+    assert samples["tornado_bridge_frames_due_total"] == 0
+
+
+@pytest.mark.gen_test
+async def test_types_are_counted_apart(
+    metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
+) -> None:
+    await publish(redis_server, (ALERT_SOURCE, "{}"), (SOURCE, CANDLE))
+    await until(lambda: bridge.tallies["candle_close"].relayed)
+    log_lines.take("event dropped", event_type="trade_signal")
+    samples = await metrics.scrape()
+    assert samples["tornado_bridge_events_total outcome=invalid type=candle_close"] == 0
+    assert samples["tornado_bridge_events_total outcome=invalid type=trade_signal"] == 1
+
+
+@pytest.mark.gen_test
+async def test_an_event_of_no_form_is_counted(
+    metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
+) -> None:
+    await publish(redis_server, (CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="2h"), CANDLE))
+    await until(lambda: bridge.unrouted)
+    log_lines.take("event dropped")
+    assert (await metrics.scrape())["tornado_bridge_unrouted_events_total"] == 1
+
+
+@pytest.mark.bridge(plugins=[Plugin()])
+@pytest.mark.gen_test
+async def test_what_a_plugin_makes_of_an_event_is_counted(
+    metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
+) -> None:
+    await publish(redis_server, trial("raise"), trial("leak"), trial("leak"), (TRIAL_SOURCE, "{}"), trial("relay"))
+    await until(lambda: bridge.tallies["trial"].relayed)
+    log_lines.take("plugin failed")
+    log_lines.take("envelope refused")
+    log_lines.take("event dropped")
+    samples = await metrics.scrape()
+    assert {name: value for name, value in samples.items() if "type=trial" in name} == {
+        "tornado_bridge_events_total outcome=relayed type=trial": 1,
+        "tornado_bridge_events_total outcome=invalid type=trial": 1,
+        "tornado_bridge_events_total outcome=failed type=trial": 1,
+        "tornado_bridge_events_total outcome=refused type=trial": 2,
+        "tornado_bridge_events_total outcome=quarantined type=trial": 0,
+        "tornado_bridge_envelopes_total type=trial": 2,
+    }
+
+
+@pytest.mark.bridge(plugins=[Plugin()])
+@pytest.mark.gen_test
+async def test_a_quarantine_is_shown_with_the_events_that_it_cost(
+    metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
+) -> None:
+    await publish(redis_server, *[trial("raise")] * 20, *[trial("relay")] * 3)
+    await until(lambda: bridge.tallies["trial"].quarantined == 3)
+    log_lines.take("plugin failed")
+    log_lines.take("plugin quarantined: its events are dropped")
+    samples = await metrics.scrape()
+    assert samples["tornado_bridge_plugin_quarantined plugin=Plugin"] == 1
+    assert samples["tornado_bridge_events_total outcome=quarantined type=trial"] == 3
+
+
+@pytest.mark.bridge(plugins=[Plugin()])
+@pytest.mark.gen_test
+async def test_a_slow_call_of_a_plugin_is_counted(
+    metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
+) -> None:
+    await publish(redis_server, trial("block"), trial("relay"))
+    await until(lambda: bridge.tallies["trial"].relayed == 2)
+    log_lines.take("plugin is slow: every client waits for it")
+    assert (await metrics.scrape())["tornado_bridge_plugin_slow_calls_total plugin=Plugin"] >= 1
+
+
+@pytest.mark.gen_test
+async def test_a_client_its_cohort_and_its_frame_are_counted(
+    metrics: Metrics, stream_url: str, key: str, redis_server: RedisServer
+) -> None:
+    async with websockets.connect(stream_url, additional_headers={"X-API-Key": key}) as client:
+        await client.send(SUBSCRIBE)
+        assert await client.recv() == SUBSCRIBED
+        await publish(redis_server, (SOURCE, CANDLE))
+        await client.recv()
+        samples = await metrics.scrape()
+    assert samples["tornado_bridge_connections"] == 1
+    assert samples["tornado_bridge_cohorts"] == 1
+    assert samples["tornado_bridge_frames_due_total"] == 1
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_has_gone_is_counted_no_more(
+    metrics: Metrics, bridge: WebSocketBridge, stream_url: str, key: str
+) -> None:
+    async with websockets.connect(stream_url, additional_headers={"X-API-Key": key}) as client:
+        await client.send(SUBSCRIBE)
+        await client.recv()
+    await until(lambda: not bridge.connections)
+    samples = await metrics.scrape()
+    assert (samples["tornado_bridge_connections"], samples["tornado_bridge_cohorts"]) == (0, 0)
+
+
+@pytest.mark.gen_test
+async def test_refused_clients_are_counted_by_close_code(metrics: Metrics, stream_url: str) -> None:
+    for headers in ({}, {"X-API-Key": "wrong"}):
+        async with websockets.connect(stream_url, additional_headers=headers) as client:
+            await client.wait_closed()
+    samples = await metrics.scrape()
+    assert {name: value for name, value in samples.items() if "refused_clients" in name} == {
+        "tornado_bridge_refused_clients_total code=4001": 2
+    }
+
+
+@pytest.mark.bridge(skip_bytes=1_000, slow_timeout=0.4)
+@pytest.mark.gen_test(timeout=30)
+async def test_a_slow_client_is_counted_with_the_frames_that_it_lost(
+    metrics: Metrics, bridge: WebSocketBridge, http_port: int, key: str, redis_server: RedisServer, log_lines: LogLines
+) -> None:
+    client = await RawClient.open(http_port, key, then=text(SUBSCRIBE), receive_buffer=4_096)
+    await until(lambda: bridge.cohorts)
+    while not bridge.slow_aborted:
+        await publish(redis_server, *[(SOURCE, CANDLE)] * 1_000)
+    client.socket.close()
+    await until(lambda: not bridge.connections)
+    log_lines.take("slow client lost frames")
+    samples = await metrics.scrape()
+    assert samples["tornado_bridge_slow_clients_aborted_total"] == 1
+    assert 0 < samples["tornado_bridge_frames_skipped_total"] < samples["tornado_bridge_frames_due_total"]
+
+
+@pytest.mark.bridge(redis="own_redis_server")
+@pytest.mark.gen_test(timeout=30)
+async def test_a_redis_that_comes_back_is_counted(
+    metrics: Metrics, bridge: WebSocketBridge, own_redis_server: RedisServer, log_lines: LogLines
+) -> None:
+    own_redis_server.kill()
+    await until(lambda: not bridge.ready)
+    assert (await metrics.scrape())["tornado_bridge_ready"] == 0
+    await asyncio.to_thread(own_redis_server.start)
+    await until(lambda: bridge.ready, within=10)
+    samples = await metrics.scrape()
+    assert (samples["tornado_bridge_ready"], samples["tornado_bridge_source_subscriptions_total"]) == (1, 2)
+    log_lines.take("source down: trying again until it is back")
+    log_lines.take("source up again: events published meanwhile are lost")
+
+
+@pytest.mark.gen_test
+async def test_no_metric_holds_a_key_a_channel_or_anything_of_a_payload(
+    metrics: Metrics, stream_url: str, key: str, redis_server: RedisServer
+) -> None:
+    async with websockets.connect(stream_url, additional_headers={"X-API-Key": key}) as client:
+        await client.send(SUBSCRIBE)
+        await client.recv()
+        await publish(redis_server, (SOURCE, CANDLE))
+        await client.recv()
+        async with websockets.connect(f"{stream_url}?apiKey=a-wrong-key") as refused:
+            await refused.wait_closed()
+        _, _, body = await metrics.get()
+    private = (key, "a-wrong-key", "BTC", "candles:", "channel:", "1h", "77.5", "macdV", "1708264800000", "127.0.0.1")
+    assert [word for word in private if word in body] == []
+
+
+@pytest.mark.gen_test
+async def test_there_is_nothing_else_on_the_port(metrics: Metrics) -> None:
+    assert [(await metrics.get(path))[0] for path in ("/", "/healthz", "/public/v1/stream")] == [404, 404, 404]
+
+
+@pytest.mark.gen_test
+async def test_a_scrape_is_no_news(metrics: Metrics, log_lines: LogLines, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    before = log_lines.all()
+    await metrics.get()
+    assert log_lines.all() == before
+    assert [record for record in caplog.records if record.name.startswith("tornado")] == []
+
+
+@pytest.mark.gen_test
+async def test_a_port_that_is_taken_raises(bridge: WebSocketBridge) -> None:
+    with (
+        socket_left_by_tornado(),
+        socket.create_server(("127.0.0.1", 0)) as occupant,
+        pytest.raises(OSError, match="in use"),
+    ):
+        serve_metrics(bridge, "127.0.0.1", occupant.getsockname()[1])

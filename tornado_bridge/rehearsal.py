@@ -1,0 +1,135 @@
+"""Runs events on their real way, from the message of Redis to the frame, and reads what a client would get."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tornado_bridge.channels import WILDCARD, Grammar
+from tornado_bridge.egress import CheckedEnvelope
+from tornado_bridge.events import EventType
+from tornado_bridge.hub import Hub
+from tornado_bridge.logs import ThrottledLog
+from tornado_bridge.provenance import CHANNEL, ENVELOPES, PRESENCE
+from tornado_bridge.registry import Route
+from tornado_bridge.relay import Relay
+
+# Between two events, in seconds: none is counted against the next, none is throttled in the log.
+_PAUSE = 3600.0
+
+RELAYED = "relayed"
+INVALID = "invalid"
+FAILED = "failed"
+REFUSED = "refused"
+UNROUTED = "unrouted"
+_KINDS = (RELAYED, INVALID, FAILED, REFUSED, UNROUTED)
+
+# What an event gives: for each output its values, in order.
+Outputs = Mapping[str, tuple[str, ...]]
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Outcome(NamedTuple):
+    """What became of one event: one of the words above, the envelopes as text, why there are none."""
+
+    kind: str
+    envelopes: tuple[str, ...]
+    cause: str
+
+
+class Rehearsal:
+    """The way of one event type, with everything on it but sockets."""
+
+    def __init__(self, route: Route, exchange: str) -> None:
+        self.route = route
+        self._now = 0.0
+        self._cause = ""
+        self._hub = _Ear(Grammar([route.event_type.channel_form]))
+        log = ThrottledLog(self, self._clock)
+        self._relay = Relay([route], self._hub, exchange=exchange, log=log, clock=self._clock)
+        self._tally = self._relay.tallies[route.event_type.name]
+
+    def run(self, source: str, payload: bytes) -> Outcome:
+        """Return what becomes of one message of Redis."""
+        self._now += _PAUSE
+        self._cause = ""
+        self._hub.frames.clear()
+        before = self._counts()
+        self._relay.relay([(source.encode(), payload)])
+        kind = next(kind for kind, old, new in zip(_KINDS, before, self._counts(), strict=True) if new > old)
+        return Outcome(kind, tuple(map(_text, self._hub.frames)), self._cause)
+
+    def _counts(self) -> Sequence[int]:
+        tally = self._tally
+        return tally.relayed, tally.invalid, tally.failed, tally.refused, self._relay.unrouted
+
+    def _clock(self) -> float:
+        return self._now
+
+    def warning(self, _: str, **fields: Any) -> None:
+        """Take a line of the relay's log."""
+        self._cause = str(fields["cause"])
+
+    error = warning
+
+
+class _Ear(Hub):
+    """A hub that keeps the frames instead of sending them."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        super().__init__(grammar)
+        self.frames: list[bytes] = []
+
+    def publish(self, envelope: CheckedEnvelope) -> None:
+        self.frames.append(envelope.frame)
+
+
+def _text(frame: bytes) -> str:
+    """Return the text of one unmasked frame."""
+    header = {126: 4, 127: 10}.get(frame[1], 2)
+    return frame[header:].decode()
+
+
+def subscription_to_all(event_type: EventType) -> str:
+    """Return the subscription to every channel of an event type."""
+    return ":".join(WILDCARD if part.startswith("{") else part for part in event_type.channel_form.parts)
+
+
+def differing(before: Outputs, after: Outputs) -> set[str]:
+    """Return the outputs that two events differ in."""
+    if before[PRESENCE] != after[PRESENCE]:
+        return {PRESENCE}
+    if before[ENVELOPES] != after[ENVELOPES]:
+        # The values of other envelopes cannot be compared with these.
+        return {ENVELOPES}
+    names = {output for output in {*before, *after} if before.get(output) != after.get(output)}
+    # Where an array or an object has come or gone, its members have too.
+    return {output for output in names if not any(output.startswith(f"{other}.") for other in names)}
+
+
+def outputs_of(outcome: Outcome) -> Outputs:
+    """Return the values of every output of an event."""
+    found: dict[str, list[str]] = {PRESENCE: [str(bool(outcome.envelopes))]}
+    if outcome.envelopes:
+        found[ENVELOPES] = [str(len(outcome.envelopes))]
+    for envelope in map(_decode, outcome.envelopes):
+        found.setdefault(CHANNEL, []).append(envelope["channel"])
+        for name, member in envelope["data"].items():
+            _collect(member, name, found)
+    return {output: tuple(values) for output, values in found.items()}
+
+
+def _collect(value: Any, path: str, found: dict[str, list[str]]) -> None:
+    values = found.setdefault(path, [])
+    if isinstance(value, dict):
+        values.append("{}")
+        for name, member in value.items():
+            _collect(member, f"{path}.{name}", found)
+    elif isinstance(value, list):
+        values.append(f"[{len(value)}]")
+        for item in value:
+            _collect(item, path, found)
+    else:
+        # Not the value alone: 1, 1.0 and true are equal.
+        values.append(repr(value))
