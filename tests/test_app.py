@@ -307,6 +307,17 @@ async def test_healthz_answers_though_the_bridge_has_stopped(http_port: int, bri
     assert (await fetch(http_port, "/healthz")).code == 200
 
 
+# What clients may send and get, for programs
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("name", ["json", "yaml"])
+async def test_the_description_of_the_stream_needs_no_key(http_port: int, name: str) -> None:
+    response = await fetch(http_port, f"/asyncapi.{name}")
+    assert (response.code, response.headers["Content-Type"]) == (200, f"application/{name}")
+    assert app.STREAM_PATH.encode() in response.body
+
+
 # An application of somebody else's
 
 

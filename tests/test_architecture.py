@@ -14,6 +14,7 @@ IMPURE = {
     "__main__",
     "app",
     "bridge",
+    "bridge_client",
     "cli",
     "connection",
     "demo",
@@ -21,9 +22,11 @@ IMPURE = {
     "market",
     "metrics",
     "outlet",
+    "pytest_plugin",
     "server",
     "source",
     "tail",
+    "testing",
     "websocket",
 }
 

@@ -33,6 +33,7 @@ ENVELOPE = (
     '{"type":"candle_close","channel":"candles:BTC-USD:1h","data":{"timestamp":"2024-02-18T14:00:00.000Z",'
     '"open":"1","high":"2","low":"0.5","close":"1.5","volume":"3"}}'
 )
+MAIN = str(Path(cli.__file__).with_name("__main__.py"))
 VERSION = importlib.metadata.version("tornado_bridge")
 
 COMMANDS = [
@@ -47,6 +48,7 @@ COMMANDS = [
     ("plugins",),
     ("plugins", "new"),
     ("asyncapi",),
+    ("audit",),
 ]
 
 
@@ -139,7 +141,7 @@ def test_every_help_lists_help_and_version(words: tuple[str, ...], command: Comm
 
 def test_the_help_lists_every_command(command: Command) -> None:
     listed = re.findall(r"^  ([a-z]+)  ", command("--help").out, re.MULTILINE)
-    assert listed == ["asyncapi", "demo", "keys", "plugins", "serve", "tail"]
+    assert listed == ["asyncapi", "audit", "demo", "keys", "plugins", "serve", "tail"]
 
 
 def groups(text: str) -> dict[str, dict[str, str]]:
@@ -373,6 +375,11 @@ MISUSES: list[tuple[str, str]] = [
         "plugins --plugins-dir /nonexistent",
         "--plugins-dir on the command line: expected a directory that can be read, got /nonexistent",
     ),
+    ("audit candles", "there is no plugin 'candles' among those that are loaded"),
+    (
+        "audit candle --cases 1 --markdown /nonexistent/report",
+        "--markdown: /nonexistent/report cannot be written: No such file or directory",
+    ),
     ("asyncapi all", "Got unexpected extra argument (all) (see tornado-bridge asyncapi --help)"),
     ("plugins --jsn", "No such option '--jsn': perhaps '--json' (see tornado-bridge plugins --help)"),
 ]
@@ -454,12 +461,12 @@ def test_an_output_that_takes_nothing_leaves_a_process_no_traceback() -> None:
 def test_it_runs_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["tornado_bridge", "--version"])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module("tornado_bridge", run_name="__main__")
+        runpy.run_path(MAIN, run_name="__main__")
     assert (ended.value.code, capsys.readouterr().out) == (0, f"tornado-bridge, version {VERSION}\n")
 
 
 def test_importing_the_module_runs_nothing() -> None:
-    assert runpy.run_module("tornado_bridge.__main__", run_name="imported")["main"] is cli.main
+    assert runpy.run_path(MAIN, run_name="imported")["main"] is cli.main
 
 
 # Demo
@@ -603,6 +610,34 @@ def test_the_asyncapi_document_is_json(command: Command) -> None:
 def test_the_asyncapi_document_is_yaml_on_demand(command: Command) -> None:
     status, out, err = command("asyncapi", "--yaml")
     assert (status, err, out.splitlines()[0]) == (0, "", "asyncapi: 3.1.0")
+
+
+# Audit
+
+
+def test_the_audit_of_a_plugin_is_a_text(command: Command) -> None:
+    status, out, err = command("audit", "candle", "--cases", "20")
+    assert (status, err) == (0, "")
+    assert "candle_close" in out
+
+
+def test_the_audit_is_json_on_demand(command: Command) -> None:
+    status, out, err = command("audit", "candle", "--cases", "20", "--json")
+    assert (status, err) == (0, "")
+    assert isinstance(json.loads(out), dict)
+
+
+def test_the_audit_is_a_report_in_the_place_of_the_text(command: Command) -> None:
+    status, out, err = command("audit", "candle", "--cases", "20", "--markdown", "-")
+    assert (status, err) == (0, "")
+    assert out.startswith("# ")
+
+
+def test_the_audit_is_a_report_beside_the_text(command: Command, tmp_path: Path) -> None:
+    status, out, err = command("audit", "candle", "--cases", "20", "--markdown", str(tmp_path / "report.md"))
+    assert (status, err) == (0, "")
+    assert "candle_close" in out
+    assert (tmp_path / "report.md").read_text().startswith("# ")
 
 
 # Tail

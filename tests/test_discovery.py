@@ -249,6 +249,12 @@ def test_a_name_that_nobody_offers_is_refused(offered: list[Candidate], known: s
     assert str(raised.value) == f"no installed distribution offers a plugin 'x' (installed: {known})"
 
 
+def test_a_name_that_no_file_offers_either_is_refused() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        choose(["x"], [candidate("b"), candidate("a", "/etc/plugins/a.py", "")])
+    assert str(raised.value) == ("neither an installed distribution nor a file offers a plugin 'x' (offered: a, b)")
+
+
 @pytest.mark.parametrize("chosen", [None, ["a"]])
 def test_a_name_that_is_offered_twice_is_refused(chosen: list[str] | None) -> None:
     with pytest.raises(PluginError) as raised:

@@ -95,6 +95,11 @@ def told(error: ConnectionClosed) -> tuple[int, str]:
     return (1006, "") if error.rcvd is None else (error.rcvd.code, error.rcvd.reason)
 
 
+def lines_with(server: Server, *texts: str) -> list[str]:
+    """Return the log lines, cut, in which one of the texts stands."""
+    return [line[:300] for line in server.err.splitlines() if any(text in line for text in texts)]
+
+
 def compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -200,9 +205,7 @@ def test_the_key_of_a_client_is_not_seen_in_output_log_or_process_list(event_run
 
 
 def test_no_event_costs_a_traceback_or_makes_a_plugin_fail(event_run: EventRun) -> None:
-    faults = re.findall(r".*(?:Traceback|plugin failed|plugin quarantined|envelope refused).*", event_run.server.err)
-
-    assert faults == []
+    assert lines_with(event_run.server, "Traceback", "plugin failed", "plugin quarantined", "envelope refused") == []
 
 
 def test_the_server_still_relays_a_good_event_after_all_of_them_and_ends_in_order(event_run: EventRun) -> None:
@@ -437,7 +440,7 @@ def test_a_key_that_a_client_sends_by_mistake_is_not_seen_in_output_log_or_proce
 
 
 def test_no_message_costs_a_traceback_or_a_fault(message_run: MessageRun) -> None:
-    assert re.findall(r".*(?:Traceback|client message failed).*", message_run.server.err) == []
+    assert lines_with(message_run.server, "Traceback", "client message failed") == []
 
 
 def test_the_server_has_kept_the_client_to_the_end_and_ends_in_order(message_run: MessageRun) -> None:

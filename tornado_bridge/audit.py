@@ -6,19 +6,17 @@ What is proven holds for the events that were tried: generated from what an even
 import collections
 import dataclasses
 import itertools
-import json
 import platform
-import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 
 from tornado_bridge.drafts import UNCHANGED, Changes, Draft, Part, literal
-from tornado_bridge.events import EventType
 from tornado_bridge.generation import Generator, canaries
 from tornado_bridge.provenance import (
     DERIVED,
     EARLIER,
     ENVELOPES,
     EXCHANGE,
+    ORDER,
     PRESENCE,
     UNDECLARED,
     Declaration,
@@ -35,7 +33,7 @@ SEED = 20_260_219
 EXCHANGES = ("coinbase", "kraken")
 
 # Events that are changed in each place, at the least; and how often in a place that is read, and in one that is not.
-_MIN_BASES = 3
+_MIN_BASES = 8
 _VALUES = 40
 _CANARIES = 2
 
@@ -44,9 +42,6 @@ _CANARIES = 2
 _FEW = 64
 _FEW_SEEN = 8
 _FAR_BELOW = 4
-
-# A shorter name is in many a word.
-_MIN_NAME = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,12 +114,14 @@ class Auditor:
         self._rehearsal = Rehearsal(route, EXCHANGES[0])
         self._elsewhere = Rehearsal(route, EXCHANGES[1])
         self._generator = Generator(route, self._declaration, seed)
-        self._names = _private_names(self._declaration, route.event_type)
+        self._names = self._declaration.private_names()
         self._inputs = self._declaration.inputs()
         self._cases = cases
         self._tried = 0
         self._outcomes: collections.Counter[str] = collections.Counter()
-        self._present: set[str] = set()
+        # Of each output the first value that was seen, and whether another one was.
+        self._first: dict[str, tuple[str, ...]] = {}
+        self._varied: set[str] = set()
         self._flows: dict[tuple[str, str], Flow] = {}
         self._findings: dict[str, None] = {}
 
@@ -137,7 +134,8 @@ class Auditor:
         else:
             self._find("no valid event was found, so nothing is proven")
         event_type, plugin = self._route.event_type, self._route.plugin
-        moved = {flow.output for flow in self._flows.values()}
+        unseen = [" ← ".join(pair) for pair in self._declaration.pairs() if pair not in self._flows]
+        alone = [f"{output} ← any one input" for output in sorted(self._unattributed())]
         return TypeAudit(
             plugin=plugin.name,
             distribution=plugin.distribution,
@@ -149,8 +147,8 @@ class Auditor:
             cases=self._tried,
             outcomes=dict(sorted(self._outcomes.items())),
             flows=tuple(self._flows[key] for key in sorted(self._flows)),
-            constant=tuple(sorted(self._present - moved - {ENVELOPES, PRESENCE})),
-            unseen=tuple(" ← ".join(pair) for pair in self._declaration.pairs() if pair not in self._flows),
+            constant=tuple(sorted((self._first.keys() & {*self._declaration.outputs}) - self._varied)),
+            unseen=(*unseen, *alone),
             findings=tuple(self._findings),
         )
 
@@ -176,10 +174,7 @@ class Auditor:
         for number in itertools.count():
             if number >= _MIN_BASES and self._tried >= self._cases:
                 return
-            draft = self._generator.draft()
-            while not self._run(draft).envelopes:
-                draft = self._generator.draft()
-            self._sweep(draft)
+            self._sweep(self._generator.valid_draft(self._rehearsal))
 
     def _sweep(self, draft: Draft) -> None:
         """Change one part of an event at a time.
@@ -193,23 +188,31 @@ class Auditor:
         sweeps[EXCHANGE].note(EXCHANGES[0], before, EXCHANGES[1], elsewhere)
         for part, given, times in self._places(draft):
             sweep = sweeps.setdefault(given.label, _Sweep(given))
-            for _ in range(times):
-                value = self._generator.instead(part)
+            for value in self._generator.values(part, times):
                 changed = outputs_of(self._run(draft, {part: value}))
                 again = outputs_of(self._run(draft))
                 sweeps[EARLIER].note("", before, str(self._tried), again)
                 sweep.note(literal(part), before, str(value), changed, differing(before, again))
-                self._present |= changed.keys()
+                self._note(changed)
                 before = again
-        self._present |= before.keys()
+        self._note(before)
         for label, sweep in sweeps.items():
             for output in sweep.moved:
                 self._add(output, label, sweep)
 
+    def _note(self, outputs: Outputs) -> None:
+        for output, values in outputs.items():
+            if self._first.setdefault(output, values) != values:
+                self._varied.add(output)
+
     def _places(self, draft: Draft) -> Iterator[tuple[Part, Input, int]]:
         """Yield what of an event can be changed, and how often it is."""
-        for slot in draft.slots():
-            yield slot, slot.given, _VALUES if slot.given.label in self._inputs else _CANARIES
+        slots = draft.slots()
+        labels = collections.Counter(slot.given.label for slot in slots)
+        for slot in slots:
+            label = slot.given.label
+            # The items of an array share what is due to their input.
+            yield slot, slot.given, -(-_VALUES // labels[label]) if label in self._inputs else _CANARIES
         for group, given in draft.arrays():
             yield group, given, _VALUES
 
@@ -231,8 +234,14 @@ class Auditor:
                     f"{flow.inputs} of it"
                 )
         for output in self._declaration.outputs:
-            if output not in self._present:
+            if output not in self._first:
                 self._find(f"{output} is in the schema, and no event has shown it, so nothing is proven of it")
+            elif output in self._unattributed() and not self._declaration.explains(output):
+                self._find(f"{output} changes with no single input, so nothing shows of what it tells")
+
+    def _unattributed(self) -> set[str]:
+        """Return the outputs that vary, though they were not seen to change with any one input."""
+        return (self._varied & {*self._declaration.outputs}) - {output for output, _ in self._flows}
 
     def _is_coarse(self, flow: Flow) -> bool:
         choices = self._declaration.choices(flow.output)
@@ -241,23 +250,18 @@ class Auditor:
         return flow.outputs <= max(_FEW_SEEN, flow.inputs // _FAR_BELOW)
 
 
+_IN_WORDS = {
+    PRESENCE: "whether there is an envelope",
+    ENVELOPES: "the number of envelopes",
+    ORDER: "the order of the members",
+}
+
+
 def _undeclared(output: str, given: str) -> str:
-    what = {PRESENCE: "whether there is an envelope", ENVELOPES: "the number of envelopes"}.get(output, output)
+    what = _IN_WORDS.get(output, output)
     if given == EARLIER:
         return f"{what} changes for the same event: with earlier events, the time or chance"
     return f"{what} changes with {given}, which is not declared"
-
-
-def _private_names(declaration: Declaration, event_type: EventType) -> re.Pattern[str]:
-    """Return a pattern of the names that are read and are public nowhere."""
-    public = json.dumps([*declaration.outputs, event_type.name, event_type.channel, event_type.emits])
-    names = {end.path.rpartition(".")[2] for end in ends(declaration.shape)}
-    private = sorted(name for name in names if len(name) >= _MIN_NAME and not _whole(name).search(public))
-    return re.compile("|".join(_whole(name).pattern for name in private) or "(?!)")
-
-
-def _whole(name: str) -> re.Pattern[str]:
-    return re.compile(rf"\b{re.escape(name)}\b")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A bridge of this process on an embedded Redis, with a client that is subscribed to everything: for tests."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
@@ -38,6 +39,7 @@ class BridgeClient:
         self._plugins = plugins
         self._redis = EmbeddedRedis()
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._last = contextlib.ExitStack()
         self._bridge: WebSocketBridge | None = None
         self._server: HTTPServer | None = None
         self._client: WebSocketClientConnection | None = None
@@ -58,20 +60,19 @@ class BridgeClient:
         return message
 
     def __enter__(self) -> Self:
-        self._redis.start()
-        try:
+        with contextlib.ExitStack() as last:
+            self._redis.start()
+            last.callback(self._redis.stop)
+            last.callback(self._runner.close)
+            last.callback(lambda: self._wait(self._stop()))
             self._wait(self._start())
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+            self._last = last.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._wait(self._stop())
-        self._runner.close()
-        self._redis.stop()
+        self._last.close()
 
     async def _start(self) -> None:
         keys = FixedKeys(KeyRing.single("tests", _KEY))

@@ -72,6 +72,10 @@ def choose(names: Iterable[str] | None, offered: Iterable[Candidate]) -> list[Ca
 def _only(name: str, by_name: Mapping[str, list[Candidate]]) -> Candidate:
     if name not in by_name:
         known = ", ".join(sorted(by_name)) or "none"
+        if any(not candidate.version for candidates in by_name.values() for candidate in candidates):
+            raise ConfigurationError(
+                f"neither an installed distribution nor a file offers a plugin {name!r} (offered: {known})"
+            )
         raise ConfigurationError(f"no installed distribution offers a plugin {name!r} (installed: {known})")
     first, *rivals = by_name[name]
     for rival in rivals:

@@ -31,6 +31,7 @@ EXCHANGE_ID = "1"
 
 # Attempts to find a valid event; and values tried of each kind, once there is one.
 _ATTEMPTS = 20_000
+_VALID_ATTEMPTS = 500
 _SAMPLES = 6
 
 # Names of the code that are tried as members of an open object.
@@ -53,6 +54,7 @@ class Generator:
         hook: Any = route.plugin.transform
         words = vocabulary.of(hook.get_hookimpls()[0].function)
         self._names = words.names
+        self._constants = (*map(str, words.numbers), *map(json.dumps, words.words))
         rules = {**event_type.channel_form.rules, **event_type.source_form.rules}
         rules.pop("exchange_id", None)
         self._parts = tuple(PART + name for name in rules)
@@ -60,6 +62,7 @@ class Generator:
         # The kinds that a read member may be of, by its path; learning narrows them.
         self._kinds: dict[str, tuple[str, ...]] = {}
         self._tried: dict[str, str] = {}
+        self._known: Draft | None = None
         self._canaries = 0
 
     def learn(self, rehearsal: Rehearsal) -> bool:
@@ -75,6 +78,7 @@ class Generator:
             draft = self.draft(bare=True)
             outcome = rehearsal.run(*draft.write())
             if outcome.envelopes:
+                self._known = draft
                 self._narrow(draft, rehearsal)
                 return True
             reason = f"{outcome.kind} {outcome.cause}"
@@ -84,16 +88,26 @@ class Generator:
         return False
 
     def _narrow(self, draft: Draft, rehearsal: Rehearsal) -> None:
-        found = {path: {kind} for path, kind in self._tried.items()}
+        # How often each kind was valid, by path; of the items of an array, where it was so least.
+        found: dict[str, dict[str, int]] = {path: {} for path in self._tried}
         for slot in draft.slots():
             if slot.end is not None and slot.end.kinds:
-                kinds = found[slot.given.path]
-                for kind in self._possible(slot.end):
-                    literals = [self._write(kind, slot.end) for _ in range(_SAMPLES)]
-                    if any(rehearsal.run(*draft.write({slot: literal})).envelopes for literal in literals):
-                        kinds.add(kind)
+                counts = found[slot.given.path]
+                for kind in dict.fromkeys(self._possible(slot.end)):
+                    events = (draft.write({slot: self._write(kind, slot.end)}) for _ in range(_SAMPLES))
+                    valid = sum(bool(rehearsal.run(*event).envelopes) for event in events)
+                    counts[kind] = min(valid, counts.get(kind, valid))
+        self._kinds = {
+            path: (self._tried[path], *(kind for kind, count in counts.items() for _ in range(count)))
+            for path, counts in found.items()
+        }
         self._tried = {}
-        self._kinds = {path: tuple(sorted(kinds)) for path, kinds in found.items()}
+
+    def valid_draft(self, rehearsal: Rehearsal) -> Draft:
+        """Return a new event that is valid; where they are too rare, the one that learning has found."""
+        assert self._known is not None, "learn first"
+        drafts = (self.draft() for _ in range(_VALID_ATTEMPTS))
+        return next((draft for draft in drafts if rehearsal.run(*draft.write()).envelopes), self._known)
 
     def draft(self, *, bare: bool = False) -> Draft:
         """Return a new event; a `bare` one has nothing around what is read."""
@@ -107,6 +121,13 @@ class Generator:
             else:
                 source.append(Slot(Input(name, part=True), self._literals.part(name)))
         return Draft(tuple(source), self._part(self._declaration.shape, bare))
+
+    def values(self, part: Part, count: int) -> Iterator[str | None]:
+        """Yield other values for a part; for one that is read, first as many of those that the code compares with."""
+        if isinstance(part, Slot) and part.end is not None:
+            yield from self._sample(self._constants, count)
+        for _ in range(count):
+            yield self.instead(part)
 
     def instead(self, part: Part) -> str | None:
         """Return another value for a part, for an array its items in another number; None leaves it out."""
@@ -134,7 +155,9 @@ class Generator:
             case End():
                 return self._end(shape, bare)
             case Items():
-                count = self._chance.randint(max(shape.low, min(shape.high, 1)), shape.high)
+                # Oftener the most: some flows need several items.
+                low = max(shape.low, min(shape.high, 1))
+                count = max(self._chance.randint(low, shape.high), self._chance.randint(low, shape.high))
                 items = tuple(("", self._part(shape.item, bare)) for _ in range(count))
                 return Group(items, array=True, given=Input(shape.path))
         if not shape.named:
@@ -159,17 +182,22 @@ class Generator:
 
     def _object(self, end: End, bare: bool) -> Group:
         """Return an open object: the members that are declared, and those that the code or a careless one may mean."""
-        declared = sorted(path.removeprefix(f"{end.path}.").split(".")[0] for path in self._declared_below(end.path))
-        names = dict.fromkeys((*declared, *self._sample(self._names, _MAX_NAMES)))
+        declared = sorted({path.removeprefix(f"{end.path}.").split(".")[0] for path in self._declared_below(end.path)})
+        # Each name with the one whose kinds it takes: its own, or of which it is another spelling.
+        names = {name: name for name in (*declared, *self._sample(self._names, _MAX_NAMES))}
         if not bare:
-            names |= dict.fromkeys(_mis_cased(name, self._chance) for name in declared)
+            names = {**{other(name): name for name in declared for other in (str.upper, str.title)}, **names}
         members: list[tuple[str, Part]] = []
-        for name in names:
+        for name, model in names.items():
             path = below(end.path, name)
             leads_on = any(self._declared_below(path))
             kinds = ("object",) if leads_on else tuple(kind for kind in ANYTHING if kind != "object")
+            kinds = self._kinds.get(below(end.path, model), kinds)
             inner = End(path, below(end.item_path, name), kinds, open=leads_on)
             members.append((self._spelled(name), self._end(inner, bare)))
+        if not bare:
+            members.append((self._spelled(self._mark()), self._hidden()))
+            self._chance.shuffle(members)
         return Group(tuple(members))
 
     def _declared_below(self, path: str) -> Iterator[str]:

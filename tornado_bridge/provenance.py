@@ -1,10 +1,13 @@
 """What an event type declares to let out, and of what: the flows from its inputs to its outputs.
 
 An input is a member that is read, by its dotted path, or a named part of the source channel. An output is a member of
-`data`, by its dotted path, or `channel`, or `(envelopes)`, their number.
+`data`, by its dotted path, or `channel`, or `(envelopes)`, their number. Two more are looked at and cannot be declared:
+`(presence)`, whether there is an envelope at all, and `(order)`, that of the members.
 """
 
 import dataclasses
+import json
+import re
 
 from tornado_bridge import lint
 from tornado_bridge.events import EventType
@@ -13,6 +16,7 @@ from tornado_bridge.shapes import Items, Members, Shape, arrays, ends, shape_of
 CHANNEL = "channel"
 ENVELOPES = "(envelopes)"
 PRESENCE = "(presence)"
+ORDER = "(order)"
 EXCHANGE = "(exchange)"
 EARLIER = "(earlier events)"
 
@@ -21,6 +25,9 @@ DERIVED = "derived"
 CONFIGURED = "configured"
 VALIDITY = "validity"
 UNDECLARED = "undeclared"
+
+# A shorter name is in many a word.
+_MIN_NAME = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Declaration:
             for output, sources in event_type.derives.items()
         }
         self._channel_parts = event_type.channel_form.parameters
-        self._emits = event_type.emits
+        self._event_type = event_type
         names = lint.member_names(event_type.emits) or {}
         self.outputs = tuple(_paths(names.get("data"), ""))
         self._check(event_type.name)
@@ -80,16 +87,15 @@ class Declaration:
             return VALIDITY if given.read else UNDECLARED
         if not given.read:
             return UNDECLARED
-        if given.path in arrays(self.shape):
-            # How many items there are shows in whatever any of them shows in.
-            items = [Input(end.path, end.item_path) for end in ends(self.shape) if _above(given.path, (end.path,))]
-            inside = [self.flow(output, item) for item in items if item.path != given.path]
-            if PUBLISHED in inside or DERIVED in inside:
-                return PUBLISHED if PUBLISHED in inside else DERIVED
         if self._same_name(output, given) or _above(given.path, self.published.get(output, ())):
             return PUBLISHED
         if _above(given.path, self.derived.get(output, ())):
             return DERIVED
+        if given.path in arrays(self.shape):
+            # How many items there are shows in whatever any of them shows in.
+            items = [Input(end.path, end.item_path) for end in ends(self.shape) if _above(given.path, (end.path,))]
+            inside = [self.flow(output, item) for item in items if item.path != given.path]
+            return next((kind for kind in (PUBLISHED, DERIVED) if kind in inside), UNDECLARED)
         return UNDECLARED
 
     def _same_name(self, output: str, given: Input) -> bool:
@@ -102,11 +108,24 @@ class Declaration:
             )
         return output in (given.path, given.item_path) or output.startswith(f"{given.path}.")
 
+    def explains(self, output: str) -> bool:
+        """Tell whether any flow to an output is declared."""
+        inputs = [*(Input(end.path, end.item_path) for end in ends(self.shape)), *(Input(name) for name in self.parts)]
+        return any(self.flow(output, given) != UNDECLARED for given in inputs)
+
     def choices(self, output: str) -> int | None:
         """Return how many values the schema admits for an output at the most; None for a text or a fraction."""
         if output not in self.outputs:
             return None
-        return lint.choices(self._emits, ("data", *output.split(".")))
+        return lint.choices(self._event_type.emits, ("data", *output.split(".")))
+
+    def private_names(self) -> re.Pattern[str]:
+        """Return a pattern of the names that are read and stand in nothing public."""
+        event_type = self._event_type
+        public = json.dumps([event_type.name, event_type.channel, event_type.emits])
+        names = {end.path.rpartition(".")[2] for end in ends(self.shape)}
+        private = sorted(name for name in names if len(name) >= _MIN_NAME and not re.search(_word(name), public))
+        return re.compile("|".join(map(_word, private)) or "(?!)")
 
     def inputs(self) -> set[str]:
         """Return the label of every input that is declared, those below open members among them."""
@@ -117,6 +136,10 @@ class Declaration:
         """Return each output that is declared by name, with each input declared for it."""
         declared = (*self.published.items(), *self.derived.items())
         return [(output, source) for output, sources in declared for source in sources]
+
+
+def _word(name: str) -> str:
+    return rf"\b{re.escape(name)}\b"
 
 
 def _paths(names: "lint.Names | None", path: str) -> list[str]:

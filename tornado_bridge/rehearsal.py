@@ -10,9 +10,10 @@ from tornado_bridge.egress import CheckedEnvelope
 from tornado_bridge.events import EventType
 from tornado_bridge.hub import Hub
 from tornado_bridge.logs import ThrottledLog
-from tornado_bridge.provenance import CHANNEL, ENVELOPES, PRESENCE
+from tornado_bridge.provenance import CHANNEL, ENVELOPES, ORDER, PRESENCE
 from tornado_bridge.registry import Route
 from tornado_bridge.relay import Relay
+from tornado_bridge.shapes import below
 
 # Between two events, in seconds: none is counted against the next, none is throttled in the log.
 _PAUSE = 3600.0
@@ -100,10 +101,15 @@ def differing(before: Outputs, after: Outputs) -> set[str]:
     """Return the outputs that two events differ in."""
     if before[PRESENCE] != after[PRESENCE]:
         return {PRESENCE}
+    if ENVELOPES not in before:
+        return set()
     if before[ENVELOPES] != after[ENVELOPES]:
         # The values of other envelopes cannot be compared with these.
         return {ENVELOPES}
     names = {output for output in {*before, *after} if before.get(output) != after.get(output)}
+    if [sorted(members.split()) for members in before[ORDER]] != [sorted(members.split()) for members in after[ORDER]]:
+        # Members that have come or gone are outputs of their own.
+        names.discard(ORDER)
     # Where an array or an object has come or gone, its members have too.
     return {output for output in names if not any(output.startswith(f"{other}.") for other in names)}
 
@@ -113,23 +119,24 @@ def outputs_of(outcome: Outcome) -> Outputs:
     found: dict[str, list[str]] = {PRESENCE: [str(bool(outcome.envelopes))]}
     if outcome.envelopes:
         found[ENVELOPES] = [str(len(outcome.envelopes))]
+        found[ORDER] = []
     for envelope in map(_decode, outcome.envelopes):
         found.setdefault(CHANNEL, []).append(envelope["channel"])
-        for name, member in envelope["data"].items():
-            _collect(member, name, found)
+        _collect(envelope["data"], "", found)
     return {output: tuple(values) for output, values in found.items()}
 
 
 def _collect(value: Any, path: str, found: dict[str, list[str]]) -> None:
-    values = found.setdefault(path, [])
     if isinstance(value, dict):
-        values.append("{}")
+        found[ORDER].append(" ".join(value))
+        if path:
+            found.setdefault(path, []).append("an object")
         for name, member in value.items():
-            _collect(member, f"{path}.{name}", found)
+            _collect(member, below(path, name), found)
     elif isinstance(value, list):
-        values.append(f"[{len(value)}]")
+        found.setdefault(path, []).append(f"{len(value)} items")
         for item in value:
             _collect(item, path, found)
     else:
         # Not the value alone: 1, 1.0 and true are equal.
-        values.append(repr(value))
+        found.setdefault(path, []).append(repr(value))

@@ -98,9 +98,7 @@ def _members(
     closed: bool = False,
     named: bool = True,
 ) -> Members:
-    members = tuple(
-        (name, _shape(kind, below(path, name), below(item_path, name), depth + 1)) for name, kind in fields
-    )
+    members = tuple((name, _shape(kind, below(path, name), below(item_path, name), depth + 1)) for name, kind in fields)
     return Members(path, (*tag, *members), closed, named)
 
 

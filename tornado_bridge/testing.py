@@ -160,11 +160,7 @@ class _Rehearsed:
         self.rehearsal = Rehearsal(route, EXCHANGE)
         self._generator = Generator(route, Declaration(route.event_type), SEED)
         assert self._generator.learn(self.rehearsal), f"no valid event of {route.event_type.name!r} was found"
-        self.events: list[tuple[str, bytes]] = []
-        while len(self.events) < _EVENTS:
-            event = self._generator.draft().write()
-            if self.rehearsal.run(*event).envelopes:
-                self.events.append(event)
+        self.events = [self._generator.valid_draft(self.rehearsal).write() for _ in range(_EVENTS)]
         self.outcomes = tuple(self.rehearsal.run(*event) for event in self.events)
 
     def decoded(self) -> Iterator[Event[Any]]:
@@ -177,11 +173,9 @@ class _Rehearsed:
             yield Event(event_type.name, source, parts, event_type.channel_of(parts), read, EXCHANGE)
 
     def attempts(self, count: int) -> Iterator[Outcome]:
-        """Yield what becomes of events that are nearly valid."""
+        """Yield what becomes of events as they are generated, some of which are not valid."""
         for _ in range(count):
-            draft = self._generator.draft()
-            slot = draft.slots()[-1]
-            yield self.rehearsal.run(*draft.write({slot: self._generator.instead(slot)}))
+            yield self.rehearsal.run(*self._generator.draft().write())
 
     def with_wrong_members(self) -> Iterator[tuple[str, bytes]]:
         """Yield events with one value that is of another kind than it must be, or absent."""

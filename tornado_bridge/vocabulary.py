@@ -61,7 +61,8 @@ def _constants(function: Any, seen: set[int]) -> Iterator[Any]:
         return
     seen.add(id(code))
     # A method names others of its object.
-    namespace = {**vars(type(getattr(function, "__self__", None))), **function.__globals__}
+    owner = getattr(function, "__self__", None)
+    namespace = {**vars(type(owner)), **getattr(owner, "__dict__", {}), **function.__globals__}
     for part in _nested(code):
         for constant in part.co_consts:
             if constant != function.__doc__:

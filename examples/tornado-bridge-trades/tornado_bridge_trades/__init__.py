@@ -54,6 +54,9 @@ TRADES = EventType(
         title="Aggregated trades",
         description="The trades of one side in one batch: how many, how much, at which prices, and when the last was.",
     ),
+    publishes={"volume": "trades.size", "high": "trades.price", "low": "trades.price", "last": "trades.price"},
+    # Of which sides the trades are decides how many envelopes there are, and what each is made of.
+    derives=dict.fromkeys(("(envelopes)", "count", "volume", "high", "low", "last", "timestamp"), "trades.side"),
 )
 
 
