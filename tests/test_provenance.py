@@ -166,8 +166,14 @@ def test_an_event_type_without_private_names_has_a_pattern_of_none() -> None:
         ),
         ({"publishes": {"at": "placed_at"}}, "'order' declares 'at' to come from 'placed_at', which it does not read"),
         ({"publishes": {"at": ""}}, "'order' declares 'at' to come from '', which it does not read"),
-        ({"derives": {"price": "fills.id"}}, "'order' declares 'price' to come from 'fills.id', which it does not read"),
-        ({"derives": {PRESENCE: "symbol"}}, f"'order' declares where {PRESENCE!r} comes from, which its schema does not list"),
+        (
+            {"derives": {"price": "fills.id"}},
+            "'order' declares 'price' to come from 'fills.id', which it does not read",
+        ),
+        (
+            {"derives": {PRESENCE: "symbol"}},
+            f"'order' declares where {PRESENCE!r} comes from, which its schema does not list",
+        ),
     ],
 )
 def test_a_declaration_of_what_is_not_there_is_refused(changes: dict[str, Any], reason: str) -> None:

@@ -66,7 +66,7 @@ def _shape(kind: inspect.Type, path: str, item_path: str, depth: int) -> Shape:
         return End(path, item_path, ("null",))
     match kind:
         case inspect.StructType():
-            tag = ((kind.tag_field or "", End(path, item_path, (), _json(kind.tag))),) if kind.tag_field else ()
+            tag = _tag(kind, path, item_path)
             members = tuple((field.encode_name, field.type) for field in kind.fields)
             return _members(
                 path, item_path, members, depth, tag=tag, closed=kind.forbid_unknown_fields, named=not kind.array_like
@@ -86,6 +86,14 @@ def _shape(kind: inspect.Type, path: str, item_path: str, depth: int) -> Shape:
         case inspect.UnionType():
             return _union(kind, path, item_path, depth)
     return _end(kind, path, item_path)
+
+
+def _tag(kind: inspect.StructType, path: str, item_path: str) -> tuple[tuple[str, Shape], ...]:
+    """Return the member that names the structure, where one does: it has one value."""
+    if kind.tag_field is None:
+        return ()
+    name = kind.tag_field
+    return ((name, End(below(path, name), below(item_path, name), (), _json(kind.tag))),)
 
 
 def _members(
