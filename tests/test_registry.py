@@ -525,3 +525,13 @@ def test_one_plugin_owns_a_source_once_too() -> None:
 def test_two_event_types_apart_are_one_plugin_s_right() -> None:
     registry = Registry([Trades(TRADE, declared(**OTHER))])
     assert [route.event_type.name for route in registry.routes("1")] == ["trade", "other"]
+
+
+def test_a_transform_that_is_a_coroutine_function_is_refused() -> None:
+    class Asynchronous(Trades):
+        @hookimpl
+        async def transform(self, event: Event[Any]) -> Any:
+            return None
+
+    with pytest.raises(PluginError, match="its transform is a coroutine function; it must be a plain one"):
+        Registry([Asynchronous()])

@@ -682,6 +682,16 @@ def test_a_call_of_more_than_fifty_milliseconds_is_counted_and_named(log_lines: 
     assert bridge.relay.quarantines["Notes"].slow_calls == 1
 
 
+def test_a_large_payload_is_no_slowness_of_the_plugin() -> None:
+    def slow() -> Envelope:
+        bridge.clock += 0.14
+        return Envelope("notes:a", {"text": "hello"})
+
+    bridge = Bridge(fail_at_canary(slow))
+    assert bridge.send(b'{"text":"canary","more":"' + b"x" * 1_000_000 + b'"}') == [HELLO_FRAME]
+    assert bridge.relay.quarantines["Notes"].slow_calls == 0
+
+
 def test_a_plugin_that_blocks_for_two_seconds_is_quarantined_at_once(log_lines: LogLines) -> None:
     def blocking() -> Envelope:
         bridge.clock += 2

@@ -169,7 +169,7 @@ def test_a_structure_that_refuses_others_is_closed() -> None:
 
 
 def test_a_tag_is_a_member_of_one_value() -> None:
-    assert shape(Tagged).members[0] == ("kind", End("member.kind", "member.kind", (), ('"trade"',)))
+    assert shape(Tagged).members[0] == ("kind", End("member.kind", "member.kind", ("choice",), ('"trade"',)))
 
 
 def test_a_structure_that_holds_itself_ends() -> None:

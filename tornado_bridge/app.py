@@ -123,7 +123,8 @@ class _QuietHandler(RequestHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if not isinstance(value, HTTPError):  # those are the client's own
-            log.error("request failed", path=self.request.path, error=getattr(typ, "__name__", "unknown"))
+            faults = self.settings.setdefault("tornado_bridge_faults", ThrottledLog(log))
+            faults.error("request failed", path=self.request.path, error=getattr(typ, "__name__", "unknown"))
 
 
 class MissingHandler(_QuietHandler):

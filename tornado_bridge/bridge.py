@@ -85,8 +85,9 @@ class WebSocketBridge:
         self._slow: set[Outlet] = set()
         self._hub = Hub(self.registry.grammar)
         self._heartbeat = Heartbeat(ping_interval)
+        self._faults = ThrottledLog(log)
         routes = self.registry.routes(exchange_id)
-        self._relay = Relay(routes, self._hub, exchange=exchange_name, log=ThrottledLog(log))
+        self._relay = Relay(routes, self._hub, exchange=exchange_name, log=self._faults)
         self._source = Source(
             redis_url,
             names=[route.source.redis_name for route in routes if not route.source.is_pattern],
@@ -212,6 +213,7 @@ class WebSocketBridge:
             dialogue=self._dialogue,
             hub=self._hub,
             heartbeat=self._heartbeat,
+            faults=self._faults,
             on_end=self._forget,
         )
         self._connections.add(connection)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import structlog
 from tornado.iostream import IOStream
 
 from tornado_bridge import frames
@@ -10,11 +9,10 @@ from tornado_bridge.admission import Allowance
 from tornado_bridge.frames import CloseCode
 from tornado_bridge.heartbeat import Heartbeat
 from tornado_bridge.hub import NO_SUBSCRIPTIONS, Hub, Subscriptions
+from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.outlet import Outlet
 from tornado_bridge.protocol import Dialogue
 from tornado_bridge.websocket import WebSocket
-
-log = structlog.get_logger(__name__)
 
 # Client messages over this many bytes are refused with 1009 (PROTOCOL.md section 1).
 MAX_MESSAGE = 65_536
@@ -31,6 +29,7 @@ class Connection:
         "_awaits_pong",
         "_dialogue",
         "_ended",
+        "_faults",
         "_heartbeat",
         "_hub",
         "_on_end",
@@ -49,6 +48,7 @@ class Connection:
         dialogue: Dialogue,
         hub: Hub,
         heartbeat: Heartbeat,
+        faults: ThrottledLog,
         on_end: "Callable[[Connection], None]",
     ) -> None:
         self.allowance = allowance
@@ -64,6 +64,7 @@ class Connection:
         self._dialogue = dialogue
         self._hub = hub
         self._heartbeat = heartbeat
+        self._faults = faults
         self._on_end = on_end
         self._awaits_pong = False
         self._ended = False
@@ -115,5 +116,5 @@ class Connection:
             self.outlet.write(b"".join(answer.replies))
             self._hub.assign(self.outlet, answer.subscriptions)
         except Exception as error:  # one client message: a fault of ours ends this connection and no other
-            log.error("client message failed", error=type(error).__name__, key=self.allowance.key.name)
+            self._faults.error("client message failed", error=type(error).__name__, key=self.allowance.key.name)
             self.dismiss(CloseCode.INTERNAL_ERROR, "Internal error")

@@ -1,9 +1,9 @@
 """The egress firewall: an envelope leaves through here, or not at all.
 
-What is checked is what is sent: unless it is nothing but texts, the data is encoded first and decoded again, and
-what came of it is checked and sent, so that no object of a plugin can show the checks one face and the socket another. Two checks are made,
-independent of each other: the member names against the declared set, and the whole against the event type's JSON
-Schema.
+What is checked is what is sent: unless it is nothing but texts, the data is encoded first and decoded again, and what
+came of it is checked and sent, so that no object of a plugin can show the checks one face and the socket another. Two
+checks are made, independent of each other: the member names against the declared set, and the whole against the event
+type's JSON Schema.
 """
 
 from typing import Any, Final
@@ -59,6 +59,7 @@ class Firewall:
         if not isinstance(names, dict) or names.keys() != {"type", "channel", "data"}:
             raise ValueError(f"the schema of {event_type.name!r} is not that of an envelope: type, channel, data")
         self._names = names["data"]
+        self._members = (names["data"] or {}).keys()
         self._type = event_type.name
         self._form = event_type.channel_form
         # Concrete channels seen to be of the form; the form's rules bound how many there can be in practice.
@@ -73,8 +74,13 @@ class Firewall:
         # The type first: a text of a plugin's own class can claim to be any other.
         if type(channel) is not str or channel not in self._channels:
             self._admit(channel)
-        whole = {"type": self._type, "channel": channel, "data": _plain(envelope.data)}
-        _check_names(whole["data"], self._names, "$.data")
+        data = _texts(envelope.data)
+        if data is None:
+            data = _decode(_encode(envelope.data))
+            _check_names(data, self._names, "$.data")
+        elif not data.keys() <= self._members:
+            raise EnvelopeRefused("$.data", _UNDECLARED)
+        whole = {"type": self._type, "channel": channel, "data": data}
         if not self._validator.admits(whole):
             path, keyword = self._validator.first_fault(whole)
             raise EnvelopeRefused(path, f"breaks the schema's {keyword}")
@@ -94,23 +100,22 @@ _MAX_CHANNELS = 65_536
 
 
 _TEXT = frozenset({str})
+_UNDECLARED = "has a member that is not declared"
 
 
-def _plain(data: Any) -> Any:
-    """Return the data as plain JSON values, which nobody else holds and which look the same to every reader."""
-    if type(data) is dict:
-        copy = data.copy()
-        # Texts cannot change, and have no second face; the way round is for everything else.
-        if _TEXT.issuperset(map(type, copy)) and _TEXT.issuperset(map(type, copy.values())):
-            return copy
-    return _decode(_encode(data))
+def _texts(data: Any) -> dict[str, str] | None:
+    """Return a copy of data that is nothing but texts, which have no second face; None for any other."""
+    if type(data) is not dict:
+        return None
+    copy = data.copy()
+    return copy if _TEXT.issuperset(map(type, copy)) and _TEXT.issuperset(map(type, copy.values())) else None
 
 
 def _check_names(value: Any, names: "lint.Names | None", path: str) -> None:
     if isinstance(value, dict):
         declared = names or {}
         if not value.keys() <= declared.keys():
-            raise EnvelopeRefused(path, "has a member that is not declared")
+            raise EnvelopeRefused(path, _UNDECLARED)
         for name, member in value.items():
             if type(member) is not str:
                 _check_names(member, declared[name], f"{path}.{name}")

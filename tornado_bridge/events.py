@@ -64,8 +64,8 @@ class Event(msgspec.Struct, Generic[PayloadT], frozen=True):
     """One event as a plugin sees it.
 
     `type` is the event type's name; `source` the source channel and `parameters` its named parts; `channel` the channel
-    that those make, empty where the payload decides; `payload` the structure of the event type's `reads`; `exchange` the
-    configured name of the bridge's exchange.
+    that those make, empty where the payload decides; `payload` the structure of the event type's `reads`; `exchange`
+    the configured name of the bridge's exchange.
     """
 
     type: str

@@ -91,7 +91,7 @@ class Generator:
         # How often each kind was valid, by path; of the items of an array, where it was so least.
         found: dict[str, dict[str, int]] = {path: {} for path in self._tried}
         for slot in draft.slots():
-            if slot.end is not None and slot.end.kinds:
+            if slot.end is not None:
                 counts = found[slot.given.path]
                 for kind in dict.fromkeys(self._possible(slot.end)):
                     events = (draft.write({slot: self._write(kind, slot.end)}) for _ in range(_SAMPLES))
@@ -146,7 +146,7 @@ class Generator:
         if choice > 0.7 and "label" in kinds:
             # What the code compares with moves most.
             kinds = ("label",)
-        return self._write(self._chance.choice(kinds), part.end) if kinds else None
+        return self._write(self._chance.choice(kinds), part.end)
 
     # The parts
 
@@ -169,8 +169,6 @@ class Generator:
         return Group(tuple(members))
 
     def _end(self, end: End, bare: bool) -> Part:
-        if end.choices and not end.kinds:
-            return Slot(Input(end.path, end.item_path), end.choices[0], end)
         kind = self._tried.get(end.path)
         if kind is None:
             kind = self._chance.choice(self._kinds.get(end.path) or self._preferred(end))
@@ -204,8 +202,7 @@ class Generator:
         return (source for _, source in self._declaration.pairs() if source.startswith(f"{path}."))
 
     def _possible(self, end: End) -> tuple[str, ...]:
-        kinds = (*end.kinds, "choice") if end.choices else end.kinds
-        return (*kinds, *self._parts) if "text" in kinds else kinds
+        return (*end.kinds, *self._parts) if "text" in end.kinds else end.kinds
 
     def _preferred(self, end: End) -> tuple[str, ...]:
         """Return the kinds to try; the rule of a part for a member of its name oftener than others."""

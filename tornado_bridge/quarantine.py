@@ -20,6 +20,9 @@ PAUSE = 30.0
 # A call that takes longer, in seconds, is slow: it delays every client.
 SLOW_CALL = 0.05
 
+# What a call may take besides for each byte of its payload, in seconds: a large payload is no fault of the plugin's.
+SLOW_BYTE = 1e-7
+
 
 class Quarantine:
     """The record of one plugin.

@@ -1,6 +1,7 @@
 """Checks plugins as they are loaded, one by one, and gives each event type its one owner."""
 
 import dataclasses
+import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
@@ -110,6 +111,8 @@ def _admit(candidate: Candidate) -> Plugin:
     hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
     if "transform" not in hooks:
         raise PluginError(name, where, "implements no transform hook")
+    if any(inspect.iscoroutinefunction(impl.function) for impl in manager.hook.transform.get_hookimpls()):
+        raise PluginError(name, where, "its transform is a coroutine function; it must be a plain one")
     if not declared or not all(isinstance(event_type, EventType) for event_type in declared):
         raise PluginError(name, where, "register_event_types must return at least one EventType, and nothing else")
     return Plugin(name, candidate.distribution, candidate.version, declared, hooks, manager.hook.transform)

@@ -14,7 +14,7 @@ from tornado_bridge.errors import InvalidEvent
 from tornado_bridge.events import Envelope, Event
 from tornado_bridge.hub import Hub
 from tornado_bridge.logs import ThrottledLog
-from tornado_bridge.quarantine import PAUSE, SLOW_CALL, Quarantine
+from tornado_bridge.quarantine import PAUSE, SLOW_BYTE, SLOW_CALL, Quarantine
 from tornado_bridge.registry import Route
 
 log = structlog.get_logger(__name__)
@@ -154,7 +154,7 @@ class Relay:
             tally.envelopes += len(checked)
         seconds = self._clock() - started
         if failed or seconds > SLOW_CALL or way.quarantine.closed:
-            self._judge(way, failed, seconds)
+            self._judge(way, failed, max(0.0, seconds - len(payload) * SLOW_BYTE))
         for envelope in checked:
             self._hub.publish(envelope)
 
@@ -166,7 +166,7 @@ class Relay:
         return Event(way.route.event_type.name, way.source, way.parameters, way.channel, read, self._exchange)
 
     def _judge(self, way: _Way, failed: bool, seconds: float) -> None:
-        """Hold a call against the plugin's record."""
+        """Hold a call against the plugin's record; `seconds` are those that the payload's size does not excuse."""
         quarantine = way.quarantine
         closed = quarantine.closed
         caught = False

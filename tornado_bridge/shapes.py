@@ -93,7 +93,7 @@ def _tag(kind: inspect.StructType, path: str, item_path: str) -> tuple[tuple[str
     if kind.tag_field is None:
         return ()
     name = kind.tag_field
-    return ((name, End(below(path, name), below(item_path, name), (), _json(kind.tag))),)
+    return ((name, End(below(path, name), below(item_path, name), ("choice",), _json(kind.tag))),)
 
 
 def _members(
