@@ -175,7 +175,7 @@ class Relay:
             caught = quarantine.note_slow(seconds)
         elif failed:
             caught = quarantine.note_failure()
-        else:
+        elif closed:
             quarantine.release()
             log.warning("plugin released from quarantine", plugin=way.route.plugin.name)
         if caught and not closed:
