@@ -1,14 +1,15 @@
 """tornado_bridge.audit: planted leaks are found, and what is declared is no finding."""
 
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
+from tornado_bridge.plugins import candle, signals
 
 from tests.planted import LEAKS, NOTE, Quotes, Result, clean, hidden, public
 from tornado_bridge import Envelope, Event, envelope_schema, values
 from tornado_bridge.audit import Auditor, Report, TypeAudit, audit
 from tornado_bridge.errors import PluginError
-from tornado_bridge.plugins import candle, signals
 from tornado_bridge.registry import Registry
 
 # Fewer than by default: the events that are changed are as many.
@@ -159,22 +160,39 @@ def test_a_declaration_that_is_not_seen_is_listed_and_no_finding() -> None:
     assert (found.unseen, found.findings) == (("price ← hidden",), ())
 
 
-def test_an_output_that_was_not_attributed_and_is_declared_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    (route,) = Registry([candle]).routes("1")
-    monkeypatch.setattr(Auditor, "_add", lambda *_: None)
-    found = Auditor(route, cases=CASES).run()
-    assert (found.findings, "open ← any one input" in found.unseen) == ((), True)
+class Pair(msgspec.Struct):
+    """Two flags, each of which makes an envelope that the other does not make."""
+
+    flags: Annotated[list[bool], msgspec.Meta(min_length=2, max_length=2)]
 
 
-def test_a_presence_that_depends_on_what_is_not_read_is_a_finding() -> None:
+def each_once(event: Event[Pair]) -> Result:
+    """Show no change of one flag but in the number of envelopes."""
+    return [Envelope(event.channel, {"note": flag}) for flag in sorted({*event.payload.flags})]
+
+
+def paired(**changes: Any) -> TypeAudit:
+    emits = envelope_schema("quote", "^quotes:[A-Z]{3}$", {"note": {"type": "boolean"}})
+    return audited(Quotes(each_once, reads=Pair, emits=emits, derives={"(envelopes)": "flags"}, **changes))
+
+
+def test_an_output_that_varies_with_no_single_input_is_a_finding() -> None:
+    assert paired().findings == ("note changes with no single input, so nothing shows of what it tells",)
+
+
+def test_an_output_that_varies_with_no_single_input_and_is_declared_is_listed() -> None:
+    found = paired(publishes={"note": "flags"})
+    assert (found.findings, found.unseen) == ((), ("note ← flags", "note ← any one input"))
+
+
+def test_an_envelope_that_comes_every_so_often_is_a_finding() -> None:
     def count(event: Event[Any]) -> Result:
         calls.append(1)
         return clean(event) if len(calls) % 7 else None
 
     calls: list[int] = []
-    assert audited(Quotes(count)).findings[0] == (
-        "whether there is an envelope changes for the same event: with earlier events, the time or chance"
-    )
+    sentence = "whether there is an envelope changes for the same event: with earlier events, the time or chance"
+    assert sentence in audited(Quotes(count)).findings
 
 
 def test_a_report_is_the_audits_and_how_they_were_made() -> None:

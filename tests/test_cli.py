@@ -640,6 +640,39 @@ def test_the_audit_is_a_report_beside_the_text(command: Command, tmp_path: Path)
     assert (tmp_path / "report.md").read_text().startswith("# ")
 
 
+LEAKY = """
+import msgspec
+from tornado_bridge import Envelope, EventType, envelope_schema, hookimpl
+
+class Reads(msgspec.Struct):
+    secret: bool
+
+TYPE = EventType(
+    name="leak",
+    source="leaks:{symbol}",
+    channel="leaks:{symbol}",
+    parameters={"symbol": "[A-Z]{3}"},
+    reads=Reads,
+    emits=envelope_schema("leak", "^leaks:[A-Z]{3}$", {"flag": {"type": "boolean"}}),
+)
+
+@hookimpl
+def register_event_types():
+    return [TYPE]
+
+@hookimpl
+def transform(event):
+    return Envelope(event.channel, {"flag": event.payload.secret})
+"""
+
+
+def test_an_audit_with_a_finding_ends_with_one(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "leaky.py").write_text(LEAKY)
+    status, out, err = command("audit", "leaky", "--plugins-dir", str(tmp_path))
+    assert (status, err) == (1, "")
+    assert "finding: flag changes with secret, which is not declared\n\n1 finding" in out
+
+
 # Tail
 
 TAIL = ("tail", "--url", "ws://127.0.0.1:1/public/v1/stream", "candles:*:*")

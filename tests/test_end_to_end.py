@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import websockets
 
-from tests.servers import CANDLE_SOURCE, RedisServer, serving
 from tests.oracle import expected
 from tests.payloads import PRIVATE
+from tests.servers import CANDLE_SOURCE, RedisServer, serving
 
 DATA = Path(__file__).parent / "data"
 BURSTS = 20

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
+from tornado_bridge.plugins import candle, signals
 
 from tests.planted import Quotes, clean
 from tornado_bridge import Envelope, EventType, InvalidEvent, envelope_schema, values
 from tornado_bridge.drafts import Slot
 from tornado_bridge.generation import Generator, canaries
-from tornado_bridge.plugins import candle, signals
 from tornado_bridge.provenance import Declaration
 from tornado_bridge.registry import Registry, Route
 from tornado_bridge.rehearsal import Rehearsal

@@ -466,3 +466,32 @@ def test_a_schema_that_admits_a_secret_is_refused(secret: dict[str, Any], defini
 )
 def test_the_member_names_of_a_schema_are_a_tree(schema: dict[str, Any], names: Any) -> None:
     assert lint.member_names(schema) == names
+
+
+@pytest.mark.parametrize(
+    ("member", "choices"),
+    [
+        ({"const": "a"}, 1),
+        ({"enum": ["a", "b", None]}, 3),
+        ({"type": "boolean"}, 2),
+        ({"type": "null"}, 1),
+        ({"type": "integer", "minimum": 0, "maximum": 9}, 10),
+        ({"type": "number", "minimum": 0, "maximum": 9}, None),
+        ({"type": "string", "pattern": "^a$", "maxLength": 1}, None),
+        ({"$ref": "#/$defs/side"}, 2),
+        ({"anyOf": [{"type": "null"}, {"$ref": "#/$defs/side"}]}, 3),
+        ({"oneOf": [{"type": "null"}, {"type": "string", "pattern": "^a$", "maxLength": 1}]}, None),
+        ({"type": "array", "maxItems": 2, "items": {"type": "boolean"}}, None),
+        ({"type": "object", "properties": {}, "additionalProperties": False}, None),
+    ],
+)
+def test_a_member_has_so_many_choices(member: dict[str, Any], choices: int | None) -> None:
+    schema = {"$defs": {"side": {"enum": ["buy", "sell"]}}, "type": "object", "properties": {"it": member}}
+    assert lint.choices(schema, ("it",)) == choices
+
+
+def test_choices_are_found_below_arrays_and_objects_and_in_every_branch() -> None:
+    flag = {"type": "object", "properties": {"flag": {"type": "boolean"}}}
+    item = {"anyOf": [flag, {"type": "object", "properties": {"other": {"type": "null"}}}]}
+    schema = {"type": "object", "properties": {"items": {"type": "array", "items": item}}}
+    assert lint.choices(schema, ("items", "flag")) == 2

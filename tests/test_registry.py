@@ -535,3 +535,9 @@ def test_a_transform_that_is_a_coroutine_function_is_refused() -> None:
 
     with pytest.raises(PluginError, match="its transform is a coroutine function; it must be a plain one"):
         Registry([Asynchronous()])
+
+
+def test_a_declaration_of_a_flow_from_what_is_not_read_stops_the_start() -> None:
+    with pytest.raises(PluginError) as raised:
+        Registry([Trades(declared(publishes={"side": "taker"}))])
+    assert raised.value.reason == "'trade' declares 'side' to come from 'taker', which it does not read"

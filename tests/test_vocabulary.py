@@ -5,9 +5,9 @@ import random
 import re
 
 import pytest
+from tornado_bridge.plugins import signals
 
 from tornado_bridge import vocabulary
-from tornado_bridge.plugins import signals
 from tornado_bridge.vocabulary import Vocabulary, text_like
 
 LIMITS = {"low": 11, "high": [22.5, True]}

@@ -135,6 +135,7 @@ class Auditor:
             self._find("no valid event was found, so nothing is proven")
         event_type, plugin = self._route.event_type, self._route.plugin
         unseen = [" ← ".join(pair) for pair in self._declaration.pairs() if pair not in self._flows]
+        moved = {output for output, _ in self._flows}
         alone = [f"{output} ← any one input" for output in sorted(self._unattributed())]
         return TypeAudit(
             plugin=plugin.name,
@@ -147,7 +148,7 @@ class Auditor:
             cases=self._tried,
             outcomes=dict(sorted(self._outcomes.items())),
             flows=tuple(self._flows[key] for key in sorted(self._flows)),
-            constant=tuple(sorted((self._first.keys() & {*self._declaration.outputs}) - self._varied)),
+            constant=tuple(sorted((self._first.keys() & {*self._declaration.outputs}) - self._varied - moved)),
             unseen=(*unseen, *alone),
             findings=tuple(self._findings),
         )

@@ -32,9 +32,7 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
     Raises ConfigurationError for settings that cannot be used.
     """
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    _stop_on_signals(stopping)
     _raise_file_limit()
     async with contextlib.AsyncExitStack() as stack:
         redis_url, password = _redis(settings, stack)
@@ -70,6 +68,21 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
             task.cancel()
     if fault is not None:
         raise BridgeError(f"the bridge has failed: {type(fault).__name__}")
+
+
+def _stop_on_signals(stopping: asyncio.Event) -> None:
+    """Stop on SIGTERM and SIGINT; a second one breaks off neither the drain nor the end of the process after it.
+
+    The loop's own handlers would be gone as soon as it is closed, and the next signal would kill the process.
+    """
+    loop = asyncio.get_running_loop()
+
+    def note(*_: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stopping.set)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
 
 
 def _redis(settings: Settings, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> tuple[str, str | None]:
