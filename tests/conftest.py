@@ -51,6 +51,9 @@ def io_loop() -> Iterator[tornado.ioloop.IOLoop]:
     io_loop = tornado.ioloop.IOLoop.current()
     yield io_loop
     pending = asyncio.all_tasks(loop)
+    # As asyncio.run ends a loop: what is closing gets its turn to be closed.
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
     io_loop.close(all_fds=True)
     asyncio.set_event_loop(None)
     assert not pending

@@ -4,9 +4,8 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
-from tornado_bridge.plugins import candle, signals
 
-from tests.planted import LEAKS, NOTE, Quotes, Result, clean, hidden, public
+from tests.planted import CANDLE, LEAKS, NOTE, SIGNALS, Quotes, Result, clean, hidden, public
 from tornado_bridge import Envelope, Event, envelope_schema, values
 from tornado_bridge.audit import Auditor, Report, TypeAudit, audit
 from tornado_bridge.errors import PluginError
@@ -26,7 +25,7 @@ def flows(found: TypeAudit) -> dict[tuple[str, str], str]:
     return {(flow.output, flow.input): flow.declared for flow in found.flows if flow.declared != "validity"}
 
 
-CANDLE, SIGNAL = audited(candle), audited(signals)
+OF_CANDLE, OF_SIGNAL = audited(CANDLE), audited(SIGNALS)
 
 
 @pytest.mark.parametrize("leak", LEAKS)
@@ -46,19 +45,19 @@ def test_a_plugin_without_a_leak_has_no_finding() -> None:
     assert audited(Quotes(clean)).findings == ()
 
 
-@pytest.mark.parametrize("found", [CANDLE, SIGNAL], ids=["candle", "signals"])
+@pytest.mark.parametrize("found", [OF_CANDLE, OF_SIGNAL], ids=["candle", "signals"])
 def test_the_built_in_plugins_have_no_finding(found: TypeAudit) -> None:
     assert found.findings == ()
 
 
-@pytest.mark.parametrize("found", [CANDLE, SIGNAL], ids=["candle", "signals"])
+@pytest.mark.parametrize("found", [OF_CANDLE, OF_SIGNAL], ids=["candle", "signals"])
 def test_what_the_built_in_plugins_declare_is_seen(found: TypeAudit) -> None:
     assert found.unseen == ()
 
 
 def test_the_flows_of_a_candle_are_those_of_its_contract() -> None:
     same = ("timestamp", "open", "high", "low", "close", "volume")
-    assert flows(CANDLE) == {
+    assert flows(OF_CANDLE) == {
         ("channel", "{symbol}"): "published",
         ("channel", "{timeframe}"): "published",
         **{(name, name): "published" for name in same},
@@ -66,7 +65,7 @@ def test_the_flows_of_a_candle_are_those_of_its_contract() -> None:
 
 
 def test_the_flows_of_a_signal_are_those_of_its_contract() -> None:
-    assert flows(SIGNAL) == {
+    assert flows(OF_SIGNAL) == {
         ("channel", "symbol"): "published",
         ("channel", "timeframe"): "published",
         ("symbol", "symbol"): "published",
@@ -80,31 +79,31 @@ def test_the_flows_of_a_signal_are_those_of_its_contract() -> None:
 
 
 def test_a_trigger_value_shows_as_one_of_four_strengths() -> None:
-    (flow,) = (flow for flow in SIGNAL.flows if flow.input == "triggerValue")
+    (flow,) = (flow for flow in OF_SIGNAL.flows if flow.input == "triggerValue")
     assert (flow.output, flow.outputs, flow.inputs > 30) == ("strength", 4, True)
 
 
 def test_a_label_shows_as_one_of_two_directions() -> None:
-    (flow,) = (flow for flow in SIGNAL.flows if flow.input == "triggerLabel")
+    (flow,) = (flow for flow in OF_SIGNAL.flows if flow.input == "triggerLabel")
     assert (flow.output, flow.outputs, flow.inputs > 30) == ("direction", 2, True)
 
 
 def test_a_published_number_takes_as_many_values_as_it_is_given() -> None:
-    flow = next(flow for flow in SIGNAL.flows if (flow.output, flow.input) == ("price", "price"))
+    flow = next(flow for flow in OF_SIGNAL.flows if (flow.output, flow.input) == ("price", "price"))
     assert flow.outputs > 20
 
 
 def test_what_decides_whether_there_is_an_envelope_is_reported() -> None:
-    needed = {flow.input for flow in SIGNAL.flows if flow.declared == "validity"}
+    needed = {flow.input for flow in OF_SIGNAL.flows if flow.declared == "validity"}
     assert needed == {"symbol", "timeframe", "price", "triggeredAt"}
 
 
 def test_an_output_that_never_changes_is_constant() -> None:
-    assert SIGNAL.constant == ("signal_type",)
+    assert OF_SIGNAL.constant == ("signal_type",)
 
 
 def test_an_audit_says_of_what_it_is() -> None:
-    assert (SIGNAL.plugin, SIGNAL.event_type, SIGNAL.source, SIGNAL.channel) == (
+    assert (OF_SIGNAL.plugin, OF_SIGNAL.event_type, OF_SIGNAL.source, OF_SIGNAL.channel) == (
         "tornado_bridge.plugins.signals",
         "trade_signal",
         "channel:alerts:exchange:{exchange_id}",
@@ -113,11 +112,11 @@ def test_an_audit_says_of_what_it_is() -> None:
 
 
 def test_an_audit_names_what_is_read() -> None:
-    assert SIGNAL.reads == ("symbol", "timeframe", "price", "triggeredAt", "triggerValue", "triggerLabel")
+    assert OF_SIGNAL.reads == ("symbol", "timeframe", "price", "triggeredAt", "triggerValue", "triggerLabel")
 
 
 def test_an_audit_counts_what_became_of_its_events() -> None:
-    assert (set(SIGNAL.outcomes), sum(SIGNAL.outcomes.values())) == ({"invalid", "relayed"}, SIGNAL.cases)
+    assert (set(OF_SIGNAL.outcomes), sum(OF_SIGNAL.outcomes.values())) == ({"invalid", "relayed"}, OF_SIGNAL.cases)
 
 
 def test_more_cases_are_more_events() -> None:
@@ -125,7 +124,7 @@ def test_more_cases_are_more_events() -> None:
 
 
 def test_the_same_audit_finds_the_same() -> None:
-    assert audited(candle) == CANDLE
+    assert audited(CANDLE) == OF_CANDLE
 
 
 def test_an_event_type_without_a_valid_event_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,9 +196,9 @@ def test_an_envelope_that_comes_every_so_often_is_a_finding() -> None:
 
 def test_a_report_is_the_audits_and_how_they_were_made() -> None:
     report = audit(
-        Registry([candle, signals]).routes("1"), version="1.2", date="2026-02-19T12:00:00+00:00", cases=CASES
+        Registry([CANDLE, SIGNALS]).routes("1"), version="1.2", date="2026-02-19T12:00:00+00:00", cases=CASES
     )
-    assert (report.audits, report.cases, report.findings) == ((CANDLE, SIGNAL), CASES, 0)
+    assert (report.audits, report.cases, report.findings) == ((OF_CANDLE, OF_SIGNAL), CASES, 0)
 
 
 def test_a_report_counts_the_findings_of_all_audits() -> None:

@@ -23,6 +23,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+TEST_COMMAND = "pip install tox && tox --parallel 2 --parallel-live"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -47,11 +48,16 @@ def python_blocks(text: str) -> list[str]:
 
 def test_the_readme_opens_with_the_two_commands() -> None:
     commands = re.findall(r"^    (.+)$", README, flags=re.MULTILINE)
-    assert commands[:2] == ["pip install . && tornado-bridge demo", "pip install tox && tox"]
+    assert commands[:2] == [
+        "pip install . && tornado-bridge demo",
+        "pip install tox && tox --parallel 2 --parallel-live",
+    ]
 
 
 def test_ci_calls_the_test_command_of_the_readme() -> None:
-    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1] == "pip install tox && tox"
+    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[
+        -1
+    ] == "pip install tox && tox --parallel 2 --parallel-live"
 
 
 def test_the_transformer_of_the_readme_is_one_that_the_registry_admits() -> None:

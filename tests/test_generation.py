@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
-from tornado_bridge.plugins import candle, signals
 
-from tests.planted import Quotes, clean
+from tests.planted import CANDLE, SIGNALS, Quotes, clean
 from tornado_bridge import Envelope, EventType, InvalidEvent, envelope_schema, values
 from tornado_bridge.drafts import Slot
 from tornado_bridge.generation import Generator, canaries
@@ -40,7 +39,7 @@ def silent(event: Any) -> Envelope:
     return Envelope(event.channel, {})
 
 
-@pytest.mark.parametrize("plugin", [candle, signals], ids=["candle", "signals"])
+@pytest.mark.parametrize("plugin", [CANDLE, SIGNALS], ids=["candle", "signals"])
 def test_it_learns_what_a_valid_event_is(plugin: object) -> None:
     route = route_of(plugin)
     made, rehearsal = learned(route), Rehearsal(route, "coinbase")
@@ -162,7 +161,7 @@ def test_an_open_object_has_the_members_that_are_declared_and_other_spellings_of
 
 
 def test_values_instead_begin_with_those_of_the_code() -> None:
-    route = route_of(signals)
+    route = route_of(SIGNALS)
     made = learned(route)
     draft = made.draft()
     label = next(slot for slot in draft.slots() if slot.given.path == "triggerLabel")
@@ -171,7 +170,7 @@ def test_values_instead_begin_with_those_of_the_code() -> None:
 
 
 def test_values_instead_of_a_part_keep_its_rule() -> None:
-    route = route_of(candle)
+    route = route_of(CANDLE)
     made = learned(route)
     timeframe = next(slot for slot in made.draft().slots() if slot.given.label == "{timeframe}")
     assert {*made.values(timeframe, 60)} == {"1m", "5m", "15m", "1h", "4h", "1d"}

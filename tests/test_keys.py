@@ -228,9 +228,7 @@ def test_a_name_with_a_nul_character_is_refused() -> None:
         (BOTH + 'channels = ["a", ""]', r"row 2: Expected `str` of length >= 1 - at `\$.channels\[1\]`"),
     ],
 )
-def test_a_file_that_is_wrong_anywhere_is_refused_without_its_secrets(
-    path: Path, text: str | bytes, said: str
-) -> None:
+def test_a_file_that_is_wrong_anywhere_is_refused_without_its_secrets(path: Path, text: str | bytes, said: str) -> None:
     with pytest.raises(KeyFileError, match=said) as refusal:
         put(path, text).read()
     told = "".join(traceback.format_exception(refusal.value))
@@ -432,9 +430,7 @@ def test_the_content_reaches_the_disk_before_the_name_and_the_name_before_the_re
     assert steps == ["content", "name", "directory"]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

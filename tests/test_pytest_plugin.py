@@ -6,15 +6,15 @@ import sys
 from collections.abc import Sequence
 
 import pytest
-from tornado_bridge.plugins import signals
 
+from tests.planted import SIGNALS
 from tornado_bridge.bridge_client import BridgeClient
 
 ALERT = '{"symbol":"BTC-USD","timeframe":"15m","price":1,"triggeredAt":0,"triggerValue":85}'
 
 
 class TestOfAClass:
-    plugin = signals
+    plugin = SIGNALS
 
     def test_the_plugin_is_that_of_the_class(self, bridge_client: BridgeClient) -> None:
         bridge_client.publish("channel:alerts:exchange:1", ALERT)

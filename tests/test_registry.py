@@ -530,7 +530,7 @@ def test_two_event_types_apart_are_one_plugin_s_right() -> None:
 def test_a_transform_that_is_a_coroutine_function_is_refused() -> None:
     class Asynchronous(Trades):
         @hookimpl
-        async def transform(self, event: Event[Any]) -> Any:
+        async def transform(self, event: Event[Any]) -> Any:  # type: ignore[override]
             return None
 
     with pytest.raises(PluginError, match="its transform is a coroutine function; it must be a plain one"):

@@ -87,6 +87,7 @@ def shape(annotation: Any) -> Any:
         (Any, ANYTHING),
         (int | None, ("integer", "epoch", "null")),
         (Annotated[int, msgspec.Meta(ge=1)], ("integer", "epoch")),
+        (Annotated[bool, msgspec.Meta(title="It")], ("boolean",)),
         (Side, ("choice",)),
         (Literal["a", 1], ("choice",)),
         (Literal["a"] | bool, ("boolean", "choice")),

@@ -159,15 +159,17 @@ async def test_a_name_that_stands_twice_is_no_second_subscription(redis_server: 
 
 
 @pytest.mark.gen_test(timeout=10)
-async def test_the_answers_to_our_own_pings_are_no_messages(
+async def test_a_redis_that_has_no_events_is_not_taken_for_hung(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "PING_INTERVAL", 0.01)
+    monkeypatch.setattr(source, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(source, "SILENCE", 0.5)
     async with running(redis_server.url) as (running_source, feed):
         await running_source.subscribed.wait()
-        await asyncio.sleep(0.2)
-        assert feed.calls == []
+        await asyncio.sleep(1.2)
         assert running_source.subscribed.is_set()
+        assert running_source.connects == 1
+        assert feed.calls == []
 
 
 @pytest.mark.gen_test

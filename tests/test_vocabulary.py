@@ -5,8 +5,8 @@ import random
 import re
 
 import pytest
-from tornado_bridge.plugins import signals
 
+from tests.planted import SIGNALS
 from tornado_bridge import vocabulary
 from tornado_bridge.vocabulary import Vocabulary, text_like
 
@@ -81,7 +81,7 @@ def test_what_has_no_code_has_no_vocabulary() -> None:
 
 
 def test_the_signals_of_the_bridge_compare_with_their_thresholds_and_labels() -> None:
-    found = vocabulary.of(signals.transform)
+    found = vocabulary.of(SIGNALS.transform)
     assert ({30, 80, 150} <= {*found.numbers}, {"reversal_oversold", "level_"} <= {*found.words}) == (True, True)
 
 

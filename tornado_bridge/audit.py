@@ -5,7 +5,6 @@ What is proven holds for the events that were tried: generated from what an even
 
 import collections
 import dataclasses
-import itertools
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Set
 
@@ -172,10 +171,10 @@ class Auditor:
             self._run(self._generator.draft())
 
     def _look_for_interference(self) -> None:
-        for number in itertools.count():
-            if number >= _MIN_BASES and self._tried >= self._cases:
-                return
+        bases = 0
+        while bases < _MIN_BASES or self._tried < self._cases:
             self._sweep(self._generator.valid_draft(self._rehearsal))
+            bases += 1
 
     def _sweep(self, draft: Draft) -> None:
         """Change one part of an event at a time.
