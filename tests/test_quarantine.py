@@ -73,8 +73,13 @@ def test_slow_calls_that_add_up_to_a_second_quarantine(clock: Clock) -> None:
     assert quarantine.slow_calls == 2
 
 
-def test_one_call_that_blocks_for_two_seconds_quarantines(clock: Clock) -> None:
-    assert Quarantine(clock).note_slow(2.0)
+def test_one_slow_call_may_be_the_machines(clock: Clock) -> None:
+    assert not Quarantine(clock).note_slow(2.0)
+
+
+def test_the_second_call_that_blocks_for_two_seconds_quarantines(clock: Clock) -> None:
+    quarantine = Quarantine(clock)
+    assert [quarantine.note_slow(2.0), quarantine.note_slow(2.0)] == [False, True]
 
 
 def test_after_the_pause_one_event_is_admitted(clock: Clock) -> None:

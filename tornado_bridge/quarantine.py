@@ -9,10 +9,12 @@ from collections.abc import Callable
 # Within this many seconds …
 WINDOW = 10.0
 
-# … so many failures among so many events, or so much time in slow calls, in seconds, …
+# … so many failures among so many events, or so much time in slow calls, in seconds, of which there are so many (one
+# alone may be the machine's), …
 MAX_FAILURES = 20
 AMONG = 200
 MAX_BLOCKED = 1.0
+MIN_SLOW_CALLS = 2
 
 # … quarantine a plugin for this long, in seconds.
 PAUSE = 30.0
@@ -58,7 +60,9 @@ class Quarantine:
         self._faults.append((now, blocked, self.calls))
         recent = [fault for fault in self._faults if now - fault[0] <= WINDOW]
         failing = len(recent) >= MAX_FAILURES and self.calls - recent[0][2] < AMONG
-        if self.closed or failing or sum(seconds for _, seconds, _ in recent) >= MAX_BLOCKED:
+        slow = [seconds for _, seconds, _ in recent if seconds]
+        blocking = len(slow) >= MIN_SLOW_CALLS and sum(slow) >= MAX_BLOCKED
+        if self.closed or failing or blocking:
             self.closed = True
             self._until = now + PAUSE
             return True
