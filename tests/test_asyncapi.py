@@ -15,8 +15,9 @@ import yaml
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 import tornado_bridge
+from tests.payloads import PRIVATE
 from tests.test_docs import OPERATIONS, first_column, section
-from tests.test_schemas import PRIVATE, mutations
+from tests.test_schemas import mutations
 from tornado_bridge import Envelope, Event, EventType, app, asyncapi, cli, envelope_schema, hookimpl, values
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.keys import FixedKeys, KeyRing

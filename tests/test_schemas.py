@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.payloads import PRIVATE
 from tornado_bridge import lint
 from tornado_bridge.protocol import ErrorCode
 from tornado_bridge.registry import Registry
@@ -20,24 +21,6 @@ Schema = dict[str, Any]
 SERVER_MESSAGES = ("error", "subscribed", "unsubscribed")
 ENVELOPES = ("candle_close", "trade_signal")
 FILES = ("client_message", *SERVER_MESSAGES, *ENVELOPES)
-
-# PROTOCOL.md section 5.
-PRIVATE = [
-    "macdV",
-    "fastEMA",
-    "slowEMA",
-    "atr",
-    "informativeATR",
-    "isSynthetic",
-    "sequenceNum",
-    "alertType",
-    "triggerValue",
-    "signalDelta",
-    "triggerLabel",
-    "sourceExchangeId",
-    "sourceExchangeName",
-    "id",
-]
 
 # Values that stand in for each part of a valid instance, one at a time.
 WRONG: list[Any] = [
