@@ -73,16 +73,21 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
 def _stop_on_signals(stopping: asyncio.Event) -> None:
     """Stop on SIGTERM and SIGINT; a second one breaks off neither the drain nor the end of the process after it.
 
-    The loop's own handlers would be gone as soon as it is closed, and the next signal would kill the process.
+    The loop's own handlers are gone as soon as it is closed, and Python's as the interpreter ends: only a signal that
+    is ignored is ignored to the last.
     """
     loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
 
-    def note(*_: object) -> None:
+    def stop(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        # A bridge that has failed is on its way out with its loop closed.
         if not loop.is_closed():
             loop.call_soon_threadsafe(stopping.set)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, note)
+    for number in numbers:
+        signal.signal(number, stop)
 
 
 def _redis(settings: Settings, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> tuple[str, str | None]:
