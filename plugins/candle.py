@@ -37,14 +37,15 @@ def register_event_types() -> list[EventType]:
 @hookimpl
 def transform(event: Event[Candle]) -> Envelope:
     candle = event.payload
+    opening, high, low, close, volume = values.decimals(candle, "open", "high", "low", "close", "volume")
     return Envelope(
         event.channel,
         {
             "timestamp": values.epoch_timestamp(candle.timestamp, "timestamp"),
-            "open": values.decimal(candle.open, "open"),
-            "high": values.decimal(candle.high, "high"),
-            "low": values.decimal(candle.low, "low"),
-            "close": values.decimal(candle.close, "close"),
-            "volume": values.decimal(candle.volume, "volume"),
+            "open": opening,
+            "high": high,
+            "low": low,
+            "close": close,
+            "volume": volume,
         },
     )

@@ -110,10 +110,15 @@ class Bridge:
             clock=lambda: self.clock,
         )
 
+    def read(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
+        """Relay the messages of one read, and flush."""
+        self.relay.relay(messages)
+        self.hub.flush()
+
     def send(self, *payloads: bytes, source: bytes = b"notes:1:a") -> list[bytes]:
         """Relay the payloads as one read, and return what the client was sent."""
         before = len(self.client.sends)
-        self.relay.relay([(source, payload) for payload in payloads])
+        self.read((source, payload) for payload in payloads)
         return self.client.sends[before:]
 
 
@@ -161,7 +166,7 @@ def test_the_events_of_one_read_are_one_send_in_the_order_of_the_source() -> Non
 
 def test_events_of_different_channels_and_plugins_keep_their_order() -> None:
     bridge = Bridge(repeat, Alarms())
-    bridge.relay.relay(
+    bridge.read(
         [
             (b"notes:1:b", b'{"text":"1"}'),
             (b"alarms:1", b'{"level":2}'),
@@ -271,7 +276,7 @@ def test_what_was_relayed_is_counted() -> None:
 def test_more_source_channels_than_are_remembered_are_still_relayed() -> None:
     bridge = Bridge()
     names = [f"{number:06}".translate(str.maketrans("0123456789", "abcdefghij")) for number in range(65_537)]
-    bridge.relay.relay((f"notes:1:{name}".encode(), b'{"text":""}') for name in names)
+    bridge.read((f"notes:1:{name}".encode(), b'{"text":""}') for name in names)
 
     assert bridge.relay.tallies["note"].relayed == 65_537
     assert len(bridge.relay._ways) <= 65_536
@@ -293,7 +298,7 @@ def test_an_event_of_no_declared_source_is_dropped_and_counted(source: bytes, lo
 
 def test_an_event_of_no_declared_source_does_not_cost_the_next(log_lines: LogLines) -> None:
     bridge = Bridge()
-    bridge.relay.relay([(b"news", BAD), (b"notes:1:a", HELLO), (b"news", BAD)])
+    bridge.read([(b"news", BAD), (b"notes:1:a", HELLO), (b"news", BAD)])
 
     assert (bridge.client.sends, bridge.relay.unrouted) == ([HELLO_FRAME], 2)
     log_lines.take("event dropped")
@@ -376,6 +381,7 @@ def test_a_structure_of_a_plugin_that_raises_costs_its_event_alone(payload: byte
     relay = Relay(registry.routes("1"), bridge.hub, exchange="coinbase", log=ThrottledLog(structlog.get_logger()))
 
     relay.relay([(b"notes:1:a", payload), (b"notes:1:a", HELLO)])
+    bridge.hub.flush()
 
     assert bridge.client.sends == [HELLO_FRAME]
     assert relay.tallies["note"].relayed == 1
@@ -743,7 +749,7 @@ def outcome(event: Event[Note]) -> Any:
 def test_nothing_of_a_payload_is_in_any_log_line_or_frame(messages: list[tuple[str, bytes]]) -> None:
     bridge = Bridge(outcome)
     with capture_logs() as lines:
-        bridge.relay.relay([(b"notes:1:" + topic.encode(), payload) for topic, payload in messages])
+        bridge.read([(b"notes:1:" + topic.encode(), payload) for topic, payload in messages])
 
     assert "canary" not in repr(lines).lower()
     assert bridge.client.sends == []

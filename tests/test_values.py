@@ -4,6 +4,8 @@ import tracemalloc
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tornado_bridge import lint, values
 from tornado_bridge.errors import InvalidEvent
@@ -101,6 +103,39 @@ OVERLONG = [
 @pytest.mark.parametrize(("text", "plain"), DECIMALS)
 def test_a_number_goes_out_exactly_and_in_plain_notation(text: str, plain: str) -> None:
     assert values.decimal(raw(text), "price") == plain
+
+
+class Prices(msgspec.Struct):
+    """What is read of some event."""
+
+    low: msgspec.Raw
+    high: msgspec.Raw
+    volume: msgspec.Raw
+
+
+def one_by_one(prices: Prices) -> list[str]:
+    return [values.decimal(getattr(prices, name), name) for name in ("low", "high", "volume")]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([text for text, _ in DECIMALS] + ["12.30", "1.05", "-7.5", "30"]), min_size=3, max_size=3)
+)
+def test_decimals_are_those_that_decimal_gives_one_by_one(texts: list[str]) -> None:
+    prices = Prices(*map(raw, texts))
+    assert values.decimals(prices, "low", "high", "volume") == one_by_one(prices)
+
+
+@pytest.mark.parametrize("wrong", [*NO_DECIMALS, *OVERLONG, '"1,2"', "[1,2]", '{"a":1,"b":2}'])
+@pytest.mark.parametrize("member", ["low", "high", "volume"])
+def test_decimals_name_the_member_that_is_none(wrong: str, member: str) -> None:
+    prices = Prices(**{name: raw(wrong if name == member else "1.5") for name in ("low", "high", "volume")})
+    with pytest.raises(InvalidEvent) as expected:
+        one_by_one(prices)
+    with pytest.raises(InvalidEvent) as raised:
+        values.decimals(prices, "low", "high", "volume")
+    assert raised.value.reason == expected.value.reason
+    assert raised.value.reason.startswith(member)
 
 
 @pytest.mark.parametrize("text", NO_DECIMALS)

@@ -60,7 +60,8 @@ class EventType:
         return self.channel_name(**{name: parameters[name] for name in names})
 
 
-class Event(msgspec.Struct, Generic[PayloadT], frozen=True):
+# Nothing in an event or an envelope can lead back to it: the collector need not look.
+class Event(msgspec.Struct, Generic[PayloadT], frozen=True, gc=False):
     """One event as a plugin sees it.
 
     `type` is the event type's name; `source` the source channel and `parameters` its named parts; `channel` the channel

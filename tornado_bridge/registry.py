@@ -15,20 +15,24 @@ from tornado_bridge.channels import Grammar, SourceForm, globs_overlap
 from tornado_bridge.discovery import Candidate
 from tornado_bridge.egress import Firewall
 from tornado_bridge.errors import PluginError
-from tornado_bridge.events import EventType
+from tornado_bridge.events import Event, EventType
 from tornado_bridge.provenance import Declaration
 
 
 @dataclasses.dataclass(frozen=True)
 class Plugin:
-    """An installed plugin that was admitted: where it comes from, what it declares, which hooks it implements."""
+    """An installed plugin that was admitted: where it comes from, what it declares, which hooks it implements.
+
+    `transform` is pluggy's hook caller, `call` what the relay calls with an event.
+    """
 
     name: str
     distribution: str
     version: str
     event_types: tuple[EventType, ...]
     hooks: tuple[str, ...]
-    transform: Callable[..., Any] = dataclasses.field(repr=False, compare=False)
+    transform: pluggy.HookCaller = dataclasses.field(repr=False, compare=False)
+    call: Callable[[Event[Any]], Any] = dataclasses.field(repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +119,20 @@ def _admit(candidate: Candidate) -> Plugin:
         raise PluginError(name, where, "its transform is a coroutine function; it must be a plain one")
     if not declared or not all(isinstance(event_type, EventType) for event_type in declared):
         raise PluginError(name, where, "register_event_types must return at least one EventType, and nothing else")
-    return Plugin(name, candidate.distribution, candidate.version, declared, hooks, manager.hook.transform)
+    transform = manager.hook.transform
+    return Plugin(name, candidate.distribution, candidate.version, declared, hooks, transform, _call(transform))
+
+
+def _call(hook: pluggy.HookCaller) -> Callable[[Event[Any]], Any]:
+    """Return a hook of one plugin as a plain call.
+
+    Where there is one implementation and no wrapper, pluggy's own call would do nothing but take the event's time.
+    """
+    first, *others = hook.get_hookimpls()
+    if not others and not first.wrapper and not first.hookwrapper and first.argnames == ("event",):
+        function: Callable[[Event[Any]], Any] = first.function
+        return function
+    return lambda event: hook(event=event)
 
 
 def _manager(name: str, plugin: object) -> pluggy.PluginManager:

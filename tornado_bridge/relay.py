@@ -52,8 +52,10 @@ class _Way:
     channel: str
     tally: Tally
     quarantine: Quarantine
+    type: str
     decode: Callable[[str], Any]
-    transform: Callable[..., Any]
+    transform: Callable[[Event[Any]], Any]
+    check: Callable[[Envelope], CheckedEnvelope]
 
 
 class Relay:
@@ -82,7 +84,7 @@ class Relay:
         self.unrouted = 0
 
     def relay(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """Relay source channels and payloads, then write once to every connection concerned."""
+        """Relay source channels and payloads to the hub, whose flush writes them."""
         ways = self._ways
         for source, payload in messages:
             try:
@@ -94,7 +96,6 @@ class Relay:
                 self._log.warning("event dropped", cause="its source channel is of no declared form")
             else:
                 self._relay(way, payload)
-        self._hub.flush()
 
     def _find(self, source: bytes) -> _Way | None:
         if len(self._ways) >= _MAX_WAYS:
@@ -117,28 +118,34 @@ class Relay:
                     channel=route.event_type.channel_of(parameters),
                     tally=self.tallies[route.event_type.name],
                     quarantine=self.quarantines[route.plugin.name],
+                    type=route.event_type.name,
                     decode=route.decode,
-                    transform=route.plugin.transform,
+                    transform=route.plugin.call,
+                    check=route.firewall.check,
                 )
         return None
 
     def _relay(self, way: _Way, payload: bytes) -> None:
         tally = way.tally
-        if way.quarantine.closed and not way.quarantine.admits():
+        quarantine = way.quarantine
+        if quarantine.closed and not quarantine.admits():
             tally.quarantined += 1
             return
         checked: Sequence[CheckedEnvelope] = ()
         failed = False
-        way.quarantine.calls += 1
+        quarantine.calls += 1
         started = self._clock()
         try:
-            event = self._event(way, payload)
-            # A large payload is no fault of the plugin's.
-            started = self._clock()
-            checked = self._checked(way, way.transform(event=event))
+            try:
+                read = way.decode(payload.decode())
+            except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+                raise InvalidEvent(_decoding_fault(error)) from None
+            event = Event(way.type, way.source, way.parameters, way.channel, read, self._exchange)
+            result = way.transform(event)
+            checked = (way.check(result),) if type(result) is Envelope else _checked(way, result)
         except InvalidEvent as error:
             tally.invalid += 1
-            self._log.warning("event dropped", event_type=way.route.event_type.name, cause=error.reason)
+            self._log.warning("event dropped", event_type=way.type, cause=error.reason)
         except EnvelopeRefused as error:
             failed = True
             tally.refused += 1
@@ -153,17 +160,10 @@ class Relay:
             tally.relayed += 1
             tally.envelopes += len(checked)
         seconds = self._clock() - started
-        if failed or seconds > SLOW_CALL or way.quarantine.closed:
+        if failed or seconds > SLOW_CALL or quarantine.closed:
             self._judge(way, failed, max(0.0, seconds - len(payload) * SLOW_BYTE))
         for envelope in checked:
             self._hub.publish(envelope)
-
-    def _event(self, way: _Way, payload: bytes) -> Event[Any]:
-        try:
-            read = way.decode(payload.decode())
-        except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-            raise InvalidEvent(_decoding_fault(error)) from None
-        return Event(way.route.event_type.name, way.source, way.parameters, way.channel, read, self._exchange)
 
     def _judge(self, way: _Way, failed: bool, seconds: float) -> None:
         """Hold a call against the plugin's record; `seconds` are those that the payload's size does not excuse."""
@@ -181,20 +181,21 @@ class Relay:
         if caught and not closed:
             log.error("plugin quarantined: its events are dropped", plugin=way.route.plugin.name, seconds=PAUSE)
 
-    def _checked(self, way: _Way, result: Any) -> Sequence[CheckedEnvelope]:
-        """Check all that a plugin returned before any of it is published."""
-        if isinstance(result, Envelope):
-            return (way.route.firewall.check(result),)
-        if result is None:
-            return ()
-        checked: list[CheckedEnvelope] = []
-        for envelope in result:
-            if not isinstance(envelope, Envelope):
-                raise EnvelopeRefused("$", "is no Envelope")
-            if len(checked) == MAX_ENVELOPES:
-                raise EnvelopeRefused("$", f"is one of more than {MAX_ENVELOPES} from one event")
-            checked.append(way.route.firewall.check(envelope))
-        return checked
+
+def _checked(way: _Way, result: Any) -> Sequence[CheckedEnvelope]:
+    """Check all that a plugin returned before any of it is published."""
+    if result is None:
+        return ()
+    if isinstance(result, Envelope):
+        return (way.check(result),)
+    checked: list[CheckedEnvelope] = []
+    for envelope in result:
+        if not isinstance(envelope, Envelope):
+            raise EnvelopeRefused("$", "is no Envelope")
+        if len(checked) == MAX_ENVELOPES:
+            raise EnvelopeRefused("$", f"is one of more than {MAX_ENVELOPES} from one event")
+        checked.append(way.check(envelope))
+    return checked
 
 
 def _named(route: Route) -> dict[str, str]:

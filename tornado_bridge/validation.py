@@ -5,7 +5,7 @@
 
 import importlib.resources
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jsonschema
@@ -36,7 +36,7 @@ _Explaining = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pa
 
 
 class Validator:
-    """A compiled schema.
+    """A compiled schema; `admits_decoded` is `admits` for what came out of UTF-8 and so holds no lone surrogate.
 
     Raises ValueError, in one clause, for a schema that is not valid under draft 2020-12.
     """
@@ -47,6 +47,7 @@ class Validator:
             self._fast = jsonschema_rs.Draft202012Validator(dict(schema))
         except (jsonschema.SchemaError, ValueError) as error:
             raise ValueError(f"is no draft 2020-12 schema ({str(error).splitlines()[0]})") from None
+        self.admits_decoded: Callable[[Any], bool] = self._fast.is_valid
         self._explaining = _Explaining(schema)
 
     def admits(self, instance: Any) -> bool:

@@ -6,7 +6,9 @@ ever goes through a float. The rules are those of PROTOCOL.md section 5.
 
 import datetime
 import functools
+import operator
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -37,8 +39,9 @@ TIMESTAMP: dict[str, Any] = {
 }
 
 _NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?").fullmatch
-# What needs no change, as most numbers do not; within 64 digits by its bounds.
-_CANONICAL = re.compile(r"-?[1-9][0-9]{0,31}(?:\.[0-9]{0,30}[1-9])?|-?0\.[0-9]{0,61}[1-9]|0").fullmatch
+# What needs no change but for trailing zeros, as most numbers do not; within 64 digits by its bounds.
+_PLAIN_NUMBER = r"(?:-?[1-9][0-9]{0,31}(?:\.[0-9]{1,32})?|-?0\.[0-9]{0,30}[1-9]0{0,30}|0)"
+_PLAIN = re.compile(_PLAIN_NUMBER).fullmatch
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)").fullmatch
 # RFC 3339 section 5.6 with an upper-case T.
 _RFC3339 = re.compile(
@@ -67,8 +70,8 @@ def decimal(raw: msgspec.Raw, member: str) -> str:
     Raises InvalidEvent, naming `member`, for any other value and for a number of more than 64 digits.
     """
     literal = str(raw, "utf-8")
-    if _CANONICAL(literal):
-        return literal
+    if _PLAIN(literal):
+        return _without_zeros(literal) if literal[-1] == "0" else literal
     text = text_of(raw)
     number = _NUMBER(text) if text is not None else None
     if number is None:
@@ -84,6 +87,31 @@ def decimal(raw: msgspec.Raw, member: str) -> str:
     if len(whole) + len(fraction) > MAX_DIGITS:
         raise InvalidEvent(f"{member} takes more than {MAX_DIGITS} digits")
     return f"{sign}{whole}.{significant}" if significant else sign + whole
+
+
+def decimals(payload: msgspec.Struct, *members: str) -> list[str]:
+    """Return what `decimal` does of two or more members of a payload, in less time than one by one.
+
+    Raises InvalidEvent as `decimal` does, for the first member that is at fault.
+    """
+    raws, plain = _together(members)
+    found = raws(payload)
+    # None of these numbers has a comma in it, so that what matches is one number a member.
+    literals = b",".join(found).decode()
+    if plain(literals):
+        numbers = literals.split(",")
+        return list(map(_without_zeros, numbers)) if "0," in literals or literals[-1] == "0" else numbers
+    return [decimal(raw, member) for raw, member in zip(found, members, strict=True)]
+
+
+def _without_zeros(number: str) -> str:
+    return number.rstrip("0").rstrip(".") if "." in number else number
+
+
+@functools.cache
+def _together(members: tuple[str, ...]) -> tuple[Callable[[Any], tuple[msgspec.Raw, ...]], Callable[[str], Any]]:
+    pattern = ",".join([_PLAIN_NUMBER] * len(members))
+    return operator.attrgetter(*members), re.compile(pattern).fullmatch
 
 
 def _shift(whole: str, fraction: str, exponent: str, member: str) -> tuple[str, str]:
