@@ -42,8 +42,10 @@ setup(
             "pytest>=9,<10",
             "pytest-tornado>=0.8.1",
             "setuptools<82",
+            "uvloop>=0.21",
             "websockets>=15",
         ],
+        "uvloop": ["uvloop>=0.21"],
     },
     entry_points={
         "console_scripts": ["tornado-bridge = tornado_bridge.cli:main"],

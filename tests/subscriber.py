@@ -9,7 +9,8 @@ class Subscriber:
     `room` is how many bytes its socket still takes, None for any number; `gone` makes its socket fail.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, window: int | None = None) -> None:
+        self.window = window
         self.cohort: Cohort | None = None
         self.room: int | None = None
         self.gone = False

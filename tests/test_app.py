@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -346,6 +348,26 @@ async def test_the_routes_serve_in_an_application_that_has_others(mounted_port: 
         assert await client.recv() == '{"type":"subscribed","channels":["signals:*:*"]}'
 
 
+@pytest.mark.gen_test
+async def test_request_and_handler_are_freed_without_the_collector_once_the_client_is_in(
+    mounted_port: int, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[object]] = []
+    opened = app.StreamHandler.open
+
+    def noting(handler: app.StreamHandler) -> None:
+        held.extend(map(weakref.ref, (handler, handler.request, handler.ws_connection)))
+        opened(handler)
+
+    monkeypatch.setattr(app.StreamHandler, "open", noting)
+    gc.disable()
+    try:
+        with await RawClient.open(mounted_port, key):
+            await until(lambda: len(held) == 3 and not any(reference() for reference in held))
+    finally:
+        gc.enable()
+
+
 # Bounds
 
 
@@ -456,9 +478,9 @@ async def test_the_kernel_holds_no_more_than_asked_for_a_client_that_does_not_re
     streams: list[IOStream] = []
     add_client = bridge.add_client
 
-    def noting(stream: IOStream, given: str | None) -> Connection | None:
+    def noting(stream: IOStream, given: str | None, window: int | None) -> Connection | None:
         streams.append(stream)
-        return add_client(stream, given)
+        return add_client(stream, given, window)
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with await RawClient.open(http_port, key):
@@ -473,9 +495,9 @@ async def test_frames_are_not_held_back_by_nagles_algorithm(
     streams: list[IOStream] = []
     add_client = bridge.add_client
 
-    def noting(stream: IOStream, given: str | None) -> Connection | None:
+    def noting(stream: IOStream, given: str | None, window: int | None) -> Connection | None:
         streams.append(stream)
-        return add_client(stream, given)
+        return add_client(stream, given, window)
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with await RawClient.open(http_port, key):
@@ -598,7 +620,7 @@ async def test_an_exception_in_a_handler_is_logged_by_its_name_alone(
     log_lines: LogLines,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def failing(stream: IOStream, key: str | None) -> None:
+    def failing(stream: IOStream, key: str | None, window: int | None) -> None:
         raise RuntimeError(f"the key was {key}")
 
     caplog.set_level(logging.DEBUG)

@@ -18,6 +18,7 @@ IMPURE = {
     "cli",
     "connection",
     "demo",
+    "doorway",
     "embedded",
     "market",
     "metrics",

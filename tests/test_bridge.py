@@ -1,9 +1,11 @@
 """tornado_bridge.bridge: admission, slow clients and lifecycle, over real sockets and a real Redis."""
 
 import asyncio
+import functools
 import itertools
 import json
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +14,26 @@ from typing import Any
 import pytest
 import websockets
 from tornado.iostream import IOStream
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Close
 
 from tests import raw
-from tests.raw import NOTHING_HELD, PING, TEXT, Frame, RawClient, closed, frame, handshake, held, tcp_pair, text, until
+from tests.peer import Inflating
+from tests.raw import (
+    NOTHING_HELD,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    RawClient,
+    closed,
+    frame,
+    handshake,
+    held,
+    tcp_pair,
+    text,
+    until,
+)
 from tests.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, free_port
 from tornado_bridge import app, relay
 from tornado_bridge.bridge import WebSocketBridge
@@ -710,6 +728,99 @@ async def test_a_slow_client_gets_the_answers_to_its_own_messages(
         await slow.send(text('{"action":"unsubscribe","channels":["candles:BTC-USD:1h"]}'))
         received = [await slow.message() for _ in range(1500 - bridge.frames_skipped + 1)]
         assert received[-1] == '{"type":"unsubscribed","channels":["candles:BTC-USD:1h"]}'
+    await until(lambda: held(bridge) == NOTHING_HELD)
+    log_lines.take("slow client lost frames")
+
+
+# Compression
+
+OFFER = "Sec-WebSocket-Extensions: permessage-deflate"
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.bridge(compression=True)
+async def test_who_offered_compression_reads_the_same_as_who_did_not(
+    stream_url: str, http_port: int, key: str, redis_server: RedisServer
+) -> None:
+    connect = functools.partial(websockets.connect, stream_url, additional_headers={"X-API-Key": key})
+    narrow = ClientPerMessageDeflateFactory(server_max_window_bits=9)
+    async with (
+        connect() as wide,
+        connect(extensions=[narrow], compression=None) as narrow_one,
+        connect(compression=None) as plain,
+    ):
+        clients = (wide, narrow_one, plain)
+        assert [len(client.protocol.extensions) for client in clients] == [1, 1, 0]
+        for client in clients:
+            await client.send('{"action":"subscribe","channels":["candles:BTC-USD:1h"]}')
+            assert await client.recv() == SUBSCRIBED
+        for first in range(0, 5_000, 250):
+            await publish(redis_server, *map(candle, range(first, first + 250)))
+            wide_texts, narrow_texts, texts = [[str(await client.recv()) for _ in range(250)] for client in clients]
+            assert list(map(number, texts)) == list(range(first, first + 250))
+            assert wide_texts == narrow_texts == texts
+
+
+@pytest.mark.gen_test
+@pytest.mark.bridge(compression=True)
+async def test_a_burst_takes_a_quarter_of_its_bytes(http_port: int, key: str, redis_server: RedisServer) -> None:
+    with await RawClient.open(http_port, key, OFFER, then=SUBSCRIBE) as client:
+        assert await client.message() == SUBSCRIBED
+        await publish(redis_server, *map(candle, range(500)))
+        reader, texts, size = Inflating(12), list[str](), 0
+        while len(texts) < 500:
+            data = await client.some()
+            texts += reader.read(data)
+            size += len(data)
+        assert list(map(number, texts)) == list(range(500))
+        assert size * 4 < len("".join(texts))
+
+
+@pytest.mark.gen_test
+@pytest.mark.bridge(compression=True)
+async def test_answers_pings_and_the_close_go_out_as_they_are(
+    http_port: int, key: str, bridge: WebSocketBridge
+) -> None:
+    with await RawClient.open(http_port, key, OFFER, then=SUBSCRIBE + frame(PING, b"here?")) as client:
+        assert await client.message() == SUBSCRIBED
+        assert await client.frame() == Frame(PONG, b"here?")
+        await bridge.stop()
+        assert await client.frame() == closed(1001, "Server shutting down")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("compression", [True, False])
+async def test_a_compressed_message_is_answered_by_who_agreed_on_it(
+    redis_server: RedisServer, compression: bool
+) -> None:
+    subscribe = zlib.compressobj(wbits=-15)
+    payload = subscribe.compress(b'{"action":"subscribe","channels":["candles:BTC-USD:1h"]}')
+    payload += subscribe.flush(zlib.Z_SYNC_FLUSH)
+    async with started(redis_server.url, compression=compression) as (_, port):
+        with await RawClient.open(port, "one", OFFER, then=frame(TEXT, payload[:-4], reserved=4)) as client:
+            expected = Frame(TEXT, SUBSCRIBED.encode()) if compression else closed(1002, "Reserved bits set")
+            assert await client.frame() == expected
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.usefixtures("small_send_buffer")
+@pytest.mark.bridge(compression=True, skip_bytes=4_000)
+async def test_a_slow_client_reads_what_comes_after_the_batches_that_it_lost(
+    http_port: int, key: str, redis_server: RedisServer, bridge: WebSocketBridge, log_lines: LogLines
+) -> None:
+    with (
+        await subscribed(http_port, key) as healthy,
+        await RawClient.open(http_port, key, OFFER, then=SUBSCRIBE, receive_buffer=4096) as slow,
+    ):
+        assert await slow.message() == SUBSCRIBED
+        await fill(redis_server, healthy, 5_000)
+        assert 0 < bridge.frames_skipped < 5_000
+        reader, numbers = Inflating(12), list[int]()
+        while len(numbers) < 5_000 - bridge.frames_skipped:
+            numbers += map(number, reader.read(await slow.some()))
+        assert numbers == sorted(set(numbers))
+        await publish(redis_server, candle(5_000))
+        assert list(map(number, reader.read(await slow.some()))) == [5_000]
     await until(lambda: held(bridge) == NOTHING_HELD)
     log_lines.take("slow client lost frames")
 

@@ -159,7 +159,7 @@ def groups(text: str) -> dict[str, dict[str, str]]:
 
 def test_the_help_of_serve_groups_the_settings(command: Command) -> None:
     assert {heading: list(options) for heading, options in groups(command("serve", "--help").out).items()} == {
-        "Server": ["--host", "--port", "--metrics-port", "--exchange"],
+        "Server": ["--host", "--port", "--metrics-port", "--event-loop", "--exchange"],
         "Redis": ["--redis-url", "--redis-password-file"],
         "Plugins": ["--plugins", "--plugins-dir"],
         "Clients": [
@@ -171,6 +171,7 @@ def test_the_help_of_serve_groups_the_settings(command: Command) -> None:
             "--max-subscriptions",
             "--rate-limit",
             "--rate-burst",
+            "--compression",
             "--ping-interval",
         ],
         "Slow clients": ["--skip-bytes", "--abort-bytes", "--slow-timeout"],
@@ -244,6 +245,29 @@ def test_an_option_of_serve_reaches_the_server(name: str, command: Command, serv
     words = [word for part in parts for word in (f"--{name.replace('_', '-')}", part)]
     assert command(*SERVE, *words).status == 0
     assert getattr(served.settings[0], name) == value
+
+
+@pytest.mark.parametrize(
+    ("words", "compression"),
+    [
+        ((), False),
+        (("--compression",), True),
+        (("--compression", "--port", "0"), True),
+        (("--compression", "false"), False),
+        (("--compression=false",), False),
+    ],
+)
+def test_compression_needs_no_value(
+    words: tuple[str, ...], compression: bool, command: Command, served: Served
+) -> None:
+    assert command(*SERVE, *words).status == 0
+    assert served.settings[0].compression is compression
+
+
+def test_an_option_takes_compression_back(command: Command, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORNADO_BRIDGE_COMPRESSION", "true")
+    assert command(*SERVE, "--compression=false").status == 0
+    assert served.settings[0].compression is False
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

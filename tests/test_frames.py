@@ -31,9 +31,9 @@ def masked(payload: bytes, mask: bytes = MASK) -> bytes:
     return bytes(a ^ b for a, b in zip(payload, itertools.cycle(mask), strict=False))
 
 
-def frame(opcode: int, payload: bytes = b"", *, final: bool = True, mask: bytes = MASK) -> bytes:
+def frame(opcode: int, payload: bytes = b"", *, final: bool = True, reserved: int = 0, mask: bytes = MASK) -> bytes:
     """A frame of a client."""
-    return bytes((final << 7 | opcode,)) + length_of(len(payload)) + mask + masked(payload, mask)
+    return bytes((final << 7 | reserved << 4 | opcode,)) + length_of(len(payload)) + mask + masked(payload, mask)
 
 
 def texts(*messages: str) -> list[Received]:
@@ -443,6 +443,131 @@ def test_a_frame_that_comes_byte_by_byte_takes_little_more_memory_than_its_bytes
     unfinished = frame(CONTINUATION, b"a" * 20_000)[:-1]
 
     assert grown_by(unfinished[i : i + 1] for i in range(len(unfinished))) < 2 * 20_000
+
+
+# Compressed messages
+
+RSV1 = 4
+
+
+def upper(payload: bytes, max_length: int) -> bytes:
+    """What stands in for a decompressor: it makes capitals."""
+    if len(payload) > max_length:
+        raise ProtocolError(frames.CloseCode.MESSAGE_TOO_BIG, "as told")
+    return payload.upper()
+
+
+def read_compressed(*pieces: bytes) -> list[Received]:
+    reader = FrameReader(MAX_MESSAGE, upper)
+    return [received for piece in pieces for received in reader.feed(piece)]
+
+
+def refusal_of_compressed(*pieces: bytes) -> tuple[int, str]:
+    with pytest.raises(ProtocolError) as caught:
+        read_compressed(*pieces)
+    return caught.value.code, caught.value.reason
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 100_000])
+def test_a_compressed_frame_is_a_text_frame_with_the_first_reserved_bit(size: int) -> None:
+    plain, compressed = frames.text(b"a" * size), frames.compressed(b"a" * size)
+
+    assert compressed == bytes((plain[0] | 0x40,)) + plain[1:]
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
+def test_the_payload_of_a_frame_is_what_it_was_made_of(size: int) -> None:
+    assert frames.payload_of(frames.text(b"a" * size)) == b"a" * size
+
+
+@pytest.mark.parametrize(
+    ("opcode", "expected"),
+    [(TEXT, Received(Opcode.TEXT, text="ABC")), (BINARY, Received(Opcode.BINARY, payload=b"ABC"))],
+)
+def test_a_compressed_message_is_inflated(opcode: int, expected: Received) -> None:
+    assert read_compressed(frame(opcode, b"abc", reserved=RSV1)) == [expected]
+
+
+def test_the_fragments_of_a_compressed_message_are_inflated_together() -> None:
+    pieces = (
+        frame(TEXT, b"a", final=False, reserved=RSV1),
+        frame(PING, b"b"),
+        frame(CONTINUATION, b"c", final=False),
+        frame(CONTINUATION, b"d"),
+    )
+
+    assert read_compressed(*pieces) == [Received(Opcode.PING, payload=b"b"), *texts("ACD")]
+
+
+def test_a_message_is_compressed_or_not_by_its_own_first_frame() -> None:
+    pieces = (
+        frame(TEXT, b"a", reserved=RSV1),
+        frame(TEXT, b"b"),
+        frame(TEXT, b"c", final=False, reserved=RSV1),
+        frame(CONTINUATION, b"d"),
+        frame(TEXT, b"e", final=False),
+        frame(CONTINUATION, b"f"),
+    )
+
+    assert read_compressed(*pieces) == texts("A", "b", "CD", "ef")
+
+
+def test_a_fragment_of_a_compressed_message_need_not_be_text() -> None:
+    reader = FrameReader(MAX_MESSAGE, lambda payload, _: b"inflated")
+    pieces = frame(TEXT, b"\xff", final=False, reserved=RSV1), frame(CONTINUATION, b"\xfe")
+
+    assert [received for piece in pieces for received in reader.feed(piece)] == texts("inflated")
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_a_compressed_text_message_must_be_utf_8(final: bool) -> None:
+    pieces = frame(TEXT, b"\xff", final=final, reserved=RSV1), *([] if final else [frame(CONTINUATION)])
+
+    assert refusal_of_compressed(*pieces) == (1007, "Invalid UTF-8")
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("reserved", [1, 2, 3, 5, 6, 7])
+def test_no_other_reserved_bit_was_agreed_on(opcode: int, reserved: int) -> None:
+    assert refusal_of_compressed(frame(opcode, b"a", reserved=reserved)) == (1002, "Reserved bits set")
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG, CLOSE, CONTINUATION, 0x3, 0xB])
+def test_only_the_first_frame_of_a_message_says_that_it_is_compressed(opcode: int) -> None:
+    pieces = frame(TEXT, b"a", final=False, reserved=RSV1), frame(opcode, reserved=RSV1)
+
+    assert refusal_of_compressed(*pieces) == (1002, "Reserved bits set")
+
+
+def test_a_compressed_frame_of_somebody_who_did_not_agree_is_refused_by_its_first_two_bytes() -> None:
+    assert refusal(b"\xc1\x80") == (1002, "Reserved bits set")
+
+
+@pytest.mark.parametrize("size", [66_624, 1 << 62])
+def test_a_compressed_message_that_no_compression_makes_so_large_is_refused_by_its_header(size: int) -> None:
+    header = b"\xc1\xff" + (size + 1).to_bytes(8)
+
+    assert refusal_of_compressed(header) == (1009, "Message too big")
+
+
+def test_a_compressed_message_may_be_a_little_larger_than_what_it_says() -> None:
+    assert refusal_of_compressed(frame(TEXT, b"a" * 66_624, reserved=RSV1)) == (1009, "as told")
+
+
+def test_the_fragments_of_a_compressed_message_count_together() -> None:
+    pieces = frame(TEXT, b"a" * 60_000, final=False, reserved=RSV1), frame(CONTINUATION, b"a" * 6_625)
+
+    assert refusal_of_compressed(*pieces) == (1009, "Message too big")
+
+
+def test_the_messages_after_a_compressed_one_may_not_be_larger() -> None:
+    pieces = (
+        frame(TEXT, b"a", final=False, reserved=RSV1),
+        frame(CONTINUATION, b"a"),
+        frame(TEXT, b"a" * 65_537),
+    )
+
+    assert refusal_of_compressed(*pieces) == (1009, "Message too big")
 
 
 # Pieces

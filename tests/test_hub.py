@@ -6,7 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from tests.peer import Inflating
 from tests.subscriber import Subscriber
+from tornado_bridge import deflate
+from tornado_bridge import frames as rfc6455
 from tornado_bridge.channels import Form, Grammar, Rule
 from tornado_bridge.egress import CheckedEnvelope
 from tornado_bridge.hub import Hub, batches
@@ -26,8 +29,8 @@ def hub() -> Hub:
     return Hub(GRAMMAR)
 
 
-def subscriber(hub: Hub, *subscriptions: str) -> Subscriber:
-    one = Subscriber()
+def subscriber(hub: Hub, *subscriptions: str, window: int | None = None) -> Subscriber:
+    one = Subscriber(window)
     hub.assign(one, frozenset(subscriptions))
     return one
 
@@ -401,14 +404,14 @@ def test_a_busy_client_can_leave(hub: Hub) -> None:
 
 
 def test_nothing_is_left_of_clients_that_have_gone(hub: Hub) -> None:
-    clients = [subscriber(hub, BTC), subscriber(hub, BTC, "candles:*:*"), subscriber(hub, "candles:*:*")]
+    clients = [subscriber(hub, BTC), subscriber(hub, BTC, "candles:*:*"), subscriber(hub, "candles:*:*", window=12)]
     clients[0].room = 0
     clients[1].gone = True
     publish(hub, BTC, b"frame")
     for one in clients:
         hub.assign(one, frozenset())
 
-    assert (hub._cohorts, hub._index, hub._dirty) == ({}, {}, [])
+    assert (hub._cohorts, hub._index, hub._dirty, hub._deflating) == ({}, {}, [], 0)
     assert not any(hub._matches.values())
 
 
@@ -420,6 +423,222 @@ def test_more_channels_than_the_table_of_matches_holds_are_still_matched(hub: Hu
 
     assert len(one.received) == 65_537
     assert len(hub._matches) <= 65_536
+
+
+# Compression
+
+
+def texts(count: int) -> list[str]:
+    return [f'{{"type":"candle_close","channel":"{BTC}","data":{{"volume":"{number}"}}}}' for number in range(count)]
+
+
+def publish_texts(hub: Hub, channel: str, messages: list[str]) -> None:
+    publish(hub, channel, *(rfc6455.text(message.encode()) for message in messages))
+
+
+def read(one: Subscriber) -> list[str]:
+    """What somebody else's client reads of all that a subscriber got."""
+    return Inflating(one.window or 15).read(one.received)
+
+
+@pytest.mark.parametrize("window", [None, 9, 12])
+def test_everyone_reads_the_same_compressed_or_not(hub: Hub, window: int | None) -> None:
+    one, other = subscriber(hub, BTC, window=window), subscriber(hub, BTC)
+    publish_texts(hub, BTC, texts(50))
+    hub.flush()
+
+    assert read(one) == read(other) == texts(50)
+
+
+def test_who_agreed_on_nothing_gets_the_frames_as_they_are(hub: Hub) -> None:
+    _, one = subscriber(hub, BTC, window=12), subscriber(hub, BTC)
+    publish_texts(hub, BTC, texts(50))
+    hub.flush()
+
+    assert one.received == b"".join(rfc6455.text(text.encode()) for text in texts(50))
+
+
+def test_who_agreed_gets_a_batch_in_a_context_of_its_cohort(hub: Hub) -> None:
+    ones = [subscriber(hub, BTC, window=12) for _ in range(3)]
+    publish_texts(hub, BTC, texts(50))
+    hub.flush()
+
+    batch = deflate.compress([rfc6455.text(text.encode()) for text in texts(50)], 12)
+    assert [one.sends for one in ones] == [[batch]] * 3
+
+
+def test_a_batch_is_compressed_once_for_its_cohort(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    compressed: list[int] = []
+
+    def compress(batch: list[bytes], window: int) -> bytes:
+        compressed.append(len(batch))
+        return b"compressed"
+
+    monkeypatch.setattr(deflate, "compress", compress)
+    ones = [subscriber(hub, BTC, window=12) for _ in range(100)]
+    publish_texts(hub, BTC, texts(50))
+    hub.flush()
+
+    assert (compressed, {one.received for one in ones}) == ([50], {b"compressed"})
+
+
+def test_each_64_kib_are_compressed_by_themselves(hub: Hub) -> None:
+    one = subscriber(hub, BTC, window=12)
+    large = [f"{number}" * 30_000 for number in range(5)]
+    publish_texts(hub, BTC, large)
+    hub.flush()
+
+    assert [Inflating(12).read(send) for send in one.sends] == [large[:2], large[2:4], large[4:]]
+
+
+def test_other_windows_are_other_cohorts(hub: Hub) -> None:
+    for window in (None, 9, 12, None, 9, 12):
+        subscriber(hub, BTC, window=window)
+
+    assert hub.cohorts == 3
+
+
+def test_a_client_that_changes_its_subscriptions_keeps_its_window(hub: Hub) -> None:
+    one = subscriber(hub, BTC, window=9)
+    hub.assign(one, frozenset({ETH}))
+    publish_texts(hub, ETH, texts(50))
+    hub.flush()
+
+    assert one.cohort is not None
+    assert one.cohort.window == 9
+    assert len(one.received) < 50 * 40
+
+
+def test_many_small_cohorts_of_few_events_get_their_frames_as_they_are(hub: Hub) -> None:
+    ones = [subscriber(hub, BTC, f"candles:A-{number}:1h", window=12) for number in range(50)]
+    publish_texts(hub, BTC, texts(20))
+    hub.flush()
+
+    plain = b"".join(rfc6455.text(text.encode()) for text in texts(20))
+    assert {one.received for one in ones} == {plain}
+
+
+def test_an_event_for_very_many_small_cohorts_is_compressed_once(hub: Hub) -> None:
+    ones = [subscriber(hub, BTC, f"candles:A-{number}:1h", window=12) for number in range(200)]
+    message = texts(1)[0] * 3
+    publish_texts(hub, BTC, [message])
+    hub.flush()
+
+    compressed = deflate.compress([rfc6455.text(message.encode())], 9)
+    assert compressed[0] == 0xC1
+    assert {one.received for one in ones} == {compressed}
+
+
+def test_the_events_of_one_flush_do_not_count_for_the_next(hub: Hub) -> None:
+    ones = [subscriber(hub, BTC, f"candles:A-{number}:1h", window=12) for number in range(50)]
+    publish(hub, "candles:X-X:1h", *[b"."] * 1_000)
+    hub.flush()
+    publish_texts(hub, BTC, texts(20))
+    hub.flush()
+
+    assert {one.received[0] for one in ones} == {0x81}
+
+
+def test_the_frames_that_are_due_are_counted_the_same_when_compressed(hub: Hub) -> None:
+    subscriber(hub, BTC, window=12)
+    subscriber(hub, BTC)
+    publish_texts(hub, BTC, texts(50))
+    hub.flush()
+
+    assert hub.due == 100
+
+
+def test_a_busy_connection_is_offered_a_compressed_batch_with_its_number_of_frames(hub: Hub) -> None:
+    one = subscriber(hub, BTC, window=12)
+    one.room = 0
+    publish_texts(hub, BTC, texts(3))
+    hub.flush()
+    publish_texts(hub, BTC, texts(50))
+    hub.flush()
+
+    [(batch, number)] = one.offers
+    assert (len(batch) < 2_500, number) == (True, 50)
+
+
+class Lossy(Subscriber):
+    """Skips every batch that it is offered and `skips` says so; `losses` is what it had got before each, and frames."""
+
+    def __init__(self, window: int | None, skips: list[bool]) -> None:
+        super().__init__(window)
+        self._skips = itertools.cycle(skips)
+        self.losses: list[tuple[int, int]] = []
+
+    def offer(self, batch: bytes, frames: int) -> None:
+        if next(self._skips):
+            self.losses.append((len(self.received), frames))
+        else:
+            super().offer(batch, frames)
+
+
+COMPRESSED_CHANNELS = [BTC, ETH, "signals:BTC-USD:1h"]
+
+
+@settings(deadline=None)
+@given(
+    clients=st.lists(
+        st.tuples(
+            st.sampled_from([None, None, 9, 12]),
+            st.frozensets(st.sampled_from([*COMPRESSED_CHANNELS, "candles:*:*"]), min_size=1),
+            st.lists(st.booleans(), min_size=1, max_size=5),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    flushes=st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.sampled_from(COMPRESSED_CHANNELS), st.sampled_from([0, 1, 60, 30_000])), max_size=12),
+            st.dictionaries(st.integers(0, 5), st.sampled_from([0, 1, 50, 2_000, None])),
+        ),
+        max_size=8,
+    ),
+    large=st.sampled_from([1, 2, 100]),
+    many=st.sampled_from([1, 3, 200]),
+)
+def test_every_client_reads_all_but_the_batches_it_has_lost(
+    clients: list[tuple[int | None, frozenset[str], list[bool]]],
+    flushes: list[tuple[list[tuple[str, int]], dict[int, int | None]]],
+    large: int,
+    many: int,
+) -> None:
+    hub = Hub(GRAMMAR)
+    ones = [Lossy(window, skips) for window, _, skips in clients]
+    due: list[list[str]] = [[] for _ in clients]
+    numbers = itertools.count()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deflate, "LARGE_COHORT", large)
+        patch.setattr(deflate, "MANY_DELIVERIES", many)
+        for one, (_, subscriptions, _) in zip(ones, clients, strict=True):
+            hub.assign(one, subscriptions)
+        for events, rooms in flushes:
+            for client, room in rooms.items():
+                if client < len(ones) and room is None:
+                    ones[client].drain()
+                elif client < len(ones):
+                    ones[client].room = room
+            for channel, size in events:
+                text = f'{{"channel":"{channel}","number":"{next(numbers)}","more":"{"abc" * size}"}}'
+                publish_texts(hub, channel, [text])
+                for messages, (_, subscriptions, _) in zip(due, clients, strict=True):
+                    if any(matches(subscription, channel) for subscription in subscriptions):
+                        messages.append(text)
+            hub.flush()
+
+    for one, messages in zip(ones, due, strict=True):
+        reader = Inflating(one.window or 15)
+        expected = iter(messages)
+        start = 0
+        for end, lost in one.losses:
+            for text in reader.read(one.received[start:end]):
+                assert text == next(expected)
+            assert not reader.waits
+            assert len(list(itertools.islice(expected, lost))) == lost
+            start = end
+        assert reader.read(one.received[start:]) == list(expected)
 
 
 # Against a model

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import resource
 import signal
 import socket
+import sys
 import time
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator
@@ -324,6 +326,7 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
         slow_timeout="7",
         rate_limit="8",
         rate_burst="9",
+        compression="true",
     )
     with pytest.raises(Seen):
         await server.serve(settled, Listening())
@@ -343,6 +346,7 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
         "slow_timeout": 7.0,
         "rate_limit": 8.0,
         "rate_burst": 9,
+        "compression": True,
     }
 
 
@@ -574,6 +578,16 @@ def test_no_output_holds_the_keys_that_clients_brought(tmp_path: Path, redis_ser
     assert [secret for secret in (key, "a-wrong-key") if secret in out + err] == []
 
 
+@pytest.mark.gen_test
+async def test_the_collector_passes_over_what_was_there_at_the_start(keys: Path, redis_server: RedisServer) -> None:
+    before = gc.get_threshold(), gc.get_freeze_count()
+    async with serve(settings(keys, redis_server.url)) as listening:
+        await listening.url()
+        assert gc.get_threshold() == (server.COLLECT_AFTER, *before[0][1:])
+        assert gc.get_freeze_count() > 10_000
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+
+
 # Processes
 
 
@@ -594,6 +608,27 @@ def test_a_signal_drains_the_server(number: signal.Signals, tmp_path: Path, redi
         "[info ] source up [tornado_bridge.source]",
         "[info ] stopping [tornado_bridge.server]",
     ]
+
+
+def test_uvloop_carries_events_and_ends_by_a_signal(tmp_path: Path, redis_server: RedisServer) -> None:
+    with serving(tmp_path, redis_server.url, "--event-loop", "uvloop") as (process, url, key):
+        maps = Path(f"/proc/{process.process.pid}/maps").read_text()
+        with connect(url, additional_headers={"X-API-Key": key}) as client, redis_server.client() as publisher:
+            client.send('{"action":"subscribe","channels":["candles:BTC-USD:1h"]}')
+            assert client.recv(timeout=5) == '{"type":"subscribed","channels":["candles:BTC-USD:1h"]}'
+            publisher.publish(CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="1h"), CANDLE)
+            assert client.recv(timeout=5) == ENVELOPE
+        assert process.stop(signal.SIGTERM)[0] == 0
+    assert "uvloop" in maps
+
+
+def test_uvloop_that_is_not_installed_is_refused_in_one_sentence(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(ConfigurationError) as raised:
+        server.run(settings(keys, "redis://127.0.0.1", event_loop="uvloop"), print)
+    assert str(raised.value) == (
+        "--event-loop on the command line: uvloop is not installed: pip install 'tornado_bridge[uvloop]'"
+    )
 
 
 def test_a_second_signal_does_not_break_the_drain_off(tmp_path: Path, redis_server: RedisServer) -> None:

@@ -33,9 +33,14 @@ class Feed:
 
     def __init__(self) -> None:
         self.calls: list[list[Message]] = []
+        self.flushes: list[int] = []
 
     def __call__(self, messages: Iterable[Message]) -> None:
         self.calls.append(list(messages))
+
+    def flush(self) -> None:
+        """Note how many calls there had been."""
+        self.flushes.append(len(self.calls))
 
     @property
     def messages(self) -> list[Message]:
@@ -46,7 +51,7 @@ class Feed:
 async def running(url: str, *, password: str | None = None) -> AsyncIterator[tuple[Source, Feed]]:
     """Run a source of one name and one pattern."""
     feed = Feed()
-    source = Source(url, names=["alerts"], patterns=["candle:*"], relay=feed, password=password)
+    source = Source(url, names=["alerts"], patterns=["candle:*"], relay=feed, flush=feed.flush, password=password)
     run = asyncio.create_task(source.run())
     try:
         yield source, feed
@@ -124,7 +129,7 @@ async def test_a_message_larger_than_a_read_is_relayed_whole(redis_server: Redis
 @pytest.mark.gen_test
 async def test_a_source_of_names_alone_subscribes(redis_server: RedisServer) -> None:
     feed = Feed()
-    source = Source(redis_server.url, names=["alerts"], patterns=[], relay=feed)
+    source = Source(redis_server.url, names=["alerts"], patterns=[], relay=feed, flush=feed.flush)
     run = asyncio.create_task(source.run())
     await source.subscribed.wait()
     await publish(redis_server, ("alerts", "x"))
@@ -136,7 +141,7 @@ async def test_a_source_of_names_alone_subscribes(redis_server: RedisServer) -> 
 @pytest.mark.gen_test
 async def test_a_source_of_patterns_alone_subscribes(redis_server: RedisServer) -> None:
     feed = Feed()
-    source = Source(redis_server.url, names=[], patterns=["candle:*", "signal:*"], relay=feed)
+    source = Source(redis_server.url, names=[], patterns=["candle:*", "signal:*"], relay=feed, flush=feed.flush)
     run = asyncio.create_task(source.run())
     await source.subscribed.wait()
     await publish(redis_server, ("signal:1", "x"))
@@ -148,7 +153,7 @@ async def test_a_source_of_patterns_alone_subscribes(redis_server: RedisServer) 
 @pytest.mark.gen_test
 async def test_a_name_that_stands_twice_is_no_second_subscription(redis_server: RedisServer) -> None:
     feed = Feed()
-    source = Source(redis_server.url, names=["alerts", "alerts"], patterns=[], relay=feed)
+    source = Source(redis_server.url, names=["alerts", "alerts"], patterns=[], relay=feed, flush=feed.flush)
     run = asyncio.create_task(source.run())
     await source.subscribed.wait()
     await publish(redis_server, ("alerts", "x"))
@@ -156,6 +161,99 @@ async def test_a_name_that_stands_twice_is_no_second_subscription(redis_server: 
     assert source.connects == 1
     run.cancel()
     await asyncio.wait([run])
+
+
+# Flushing
+
+
+class Patience:
+    """A pace that always waits, for as long as it is told."""
+
+    seconds = 0.3
+
+    def __init__(self) -> None:
+        self.brought: list[int] = []
+
+    def wait(self, now: float, messages: int) -> float:
+        return self.seconds
+
+    def note_wait(self, messages: int) -> None:
+        self.brought.append(messages)
+
+    def note_flush(self, started: float, ended: float, waited: bool) -> None:
+        assert waited
+
+
+@pytest.mark.gen_test
+async def test_each_read_is_flushed(redis_server: RedisServer) -> None:
+    async with running(redis_server.url) as (source, feed):
+        await source.subscribed.wait()
+        for number in range(5):
+            await publish(redis_server, ("alerts", str(number)))
+            await until(lambda number=number: len(feed.messages) == number + 1)  # type: ignore[misc]
+    assert feed.flushes == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.gen_test
+async def test_what_comes_during_a_wait_goes_out_in_one_flush(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "Pace", Patience)
+    async with running(redis_server.url) as (running_source, feed):
+        await running_source.subscribed.wait()
+        await publish(redis_server, ("alerts", "1"))
+        await until(lambda: len(feed.messages) == 1)
+        await publish(redis_server, ("alerts", "2"))
+        await publish(redis_server, ("candle:1", "3"), ("alerts", "4"))
+        assert feed.flushes == []
+        await until(lambda: feed.flushes != [])
+    assert [payload for _, payload in feed.messages] == [b"1", b"2", b"3", b"4"]
+    assert feed.flushes == [len(feed.calls)]
+
+
+@pytest.mark.gen_test
+async def test_nothing_that_comes_during_a_wait_is_no_fault(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "Pace", Patience)
+    monkeypatch.setattr(Patience, "seconds", 0.05)
+    async with running(redis_server.url) as (running_source, feed):
+        await running_source.subscribed.wait()
+        for number in range(3):
+            await publish(redis_server, ("alerts", str(number)))
+            await until(lambda number=number: len(feed.flushes) == number + 1)  # type: ignore[misc]
+        assert running_source.connects == 1
+        pace = running_source._pace
+    assert [payload for _, payload in feed.messages] == [b"0", b"1", b"2"]
+    assert isinstance(pace, Patience)
+    assert pace.brought == [0, 0, 0]
+
+
+@pytest.mark.gen_test
+async def test_events_that_wait_are_flushed_where_redis_goes_away(
+    own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, log_lines: LogLines
+) -> None:
+    monkeypatch.setattr(source, "Pace", Patience)
+    async with running(own_redis_server.url) as (running_source, feed):
+        await running_source.subscribed.wait()
+        await publish(own_redis_server, ("alerts", "1"))
+        await until(lambda: len(feed.messages) == 1)
+        own_redis_server.kill()
+        await until(lambda: feed.flushes == [1])
+        await until(lambda: not running_source.subscribed.is_set())
+    log_lines.take(DOWN)
+
+
+@pytest.mark.gen_test
+async def test_events_that_wait_are_flushed_where_the_source_is_stopped(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "Pace", Patience)
+    async with running(redis_server.url) as (running_source, feed):
+        await running_source.subscribed.wait()
+        await publish(redis_server, ("alerts", "1"))
+        await until(lambda: len(feed.messages) == 1)
+    assert feed.flushes == [1]
 
 
 @pytest.mark.gen_test(timeout=10)
@@ -213,7 +311,7 @@ async def test_it_ends_at_whatever_moment_it_is_cancelled(own_redis_server: Redi
 @pytest.mark.gen_test
 async def test_it_may_run_again(own_redis_server: RedisServer) -> None:
     feed = Feed()
-    source = Source(own_redis_server.url, names=["alerts"], patterns=[], relay=feed)
+    source = Source(own_redis_server.url, names=["alerts"], patterns=[], relay=feed, flush=feed.flush)
     for payload in ("0", "1", "2"):
         run = asyncio.create_task(source.run())
         await source.subscribed.wait()
@@ -337,14 +435,14 @@ async def test_the_first_retry_comes_within_100_ms(log_lines: LogLines) -> None:
 
 
 def test_the_pauses_between_tries_grow_from_100_ms_to_2_s() -> None:
-    backoff = Source("redis://", names=["alerts"], patterns=[], relay=Feed())._backoff
+    backoff = Source("redis://", names=["alerts"], patterns=[], relay=Feed(), flush=Feed().flush)._backoff
     longest = [max(backoff.compute(failures) for _ in range(500)) for failures in range(source._MAX_EXPONENT + 1)]
     assert longest == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2, 2, 2, 2, 2, 2], rel=0.05)
     assert max(longest) <= 2
 
 
 def test_the_pauses_between_tries_are_spread_by_chance() -> None:
-    backoff = Source("redis://", names=["alerts"], patterns=[], relay=Feed())._backoff
+    backoff = Source("redis://", names=["alerts"], patterns=[], relay=Feed(), flush=Feed().flush)._backoff
     pauses = {backoff.compute(source._MAX_EXPONENT) for _ in range(500)}
     assert len(pauses) > 490
     assert min(pauses) < 1.1
@@ -522,8 +620,12 @@ async def test_the_password_beside_the_url_is_in_no_log_line(
 
 
 def test_the_password_is_in_no_repr() -> None:
-    in_url = Source(f"redis://bridge:{ENCODED}@127.0.0.1", names=["alerts"], patterns=[], relay=Feed())
-    beside = Source("redis://127.0.0.1", names=["alerts"], patterns=[], relay=Feed(), password=PASSWORD)
+    in_url = Source(
+        f"redis://bridge:{ENCODED}@127.0.0.1", names=["alerts"], patterns=[], relay=Feed(), flush=Feed().flush
+    )
+    beside = Source(
+        "redis://127.0.0.1", names=["alerts"], patterns=[], relay=Feed(), flush=Feed().flush, password=PASSWORD
+    )
     for part in (in_url, in_url._pool, in_url._connection, beside, beside._pool, beside._connection):
         assert not secret_in(repr(part))
         assert not secret_in(str(part))
@@ -550,7 +652,7 @@ def test_the_password_is_in_no_repr() -> None:
 )
 def test_a_url_that_cannot_be_taken_apart_is_refused_without_a_word_of_it(url: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
-        Source(url, names=["alerts"], patterns=[], relay=Feed())
+        Source(url, names=["alerts"], patterns=[], relay=Feed(), flush=Feed().flush)
     assert str(refusal.value) == (
         "the Redis URL cannot be used: expected redis://USER:PASSWORD@HOST:PORT/DB, rediss:// or unix://PATH, "
         "with /, ?, #, @ and % of a password as %2F, %3F, %23, %40 and %25"
@@ -560,7 +662,7 @@ def test_a_url_that_cannot_be_taken_apart_is_refused_without_a_word_of_it(url: s
 @pytest.mark.parametrize("option", ["decode_responses", "protocol", "parser_class", "socket_timeout", "retry", "bogus"])
 def test_an_option_of_the_url_that_could_harm_the_source_is_refused_by_name(option: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
-        Source(f"redis://:canary@127.0.0.1?{option}=3", names=["alerts"], patterns=[], relay=Feed())
+        Source(f"redis://:canary@127.0.0.1?{option}=3", names=["alerts"], patterns=[], relay=Feed(), flush=Feed().flush)
     assert str(refusal.value) == (
         f"the Redis URL cannot be used: it has the option '{option}', expected db, client_name or ssl_…"
     )
@@ -577,7 +679,7 @@ def test_an_option_of_the_url_that_could_harm_the_source_is_refused_by_name(opti
 )
 def test_an_option_of_the_url_that_has_no_such_value_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^the Redis URL cannot be used: "):
-        Source(url, names=["alerts"], patterns=[], relay=Feed())
+        Source(url, names=["alerts"], patterns=[], relay=Feed(), flush=Feed().flush)
 
 
 # Other ways to a Redis

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -35,10 +36,11 @@ from tornado_bridge.websocket import WebSocket
 class Served:
     """A WebSocket on a real connection, its peer, and what it has reported."""
 
-    def __init__(self, near: socket.socket, peer: RawClient) -> None:
+    def __init__(self, near: socket.socket, peer: RawClient, window: int | None) -> None:
         self.peer = peer
         self.stream = IOStream(near)
-        self.outlet = Outlet(self.stream, SlowRule(65_536, 262_144, 30), clock=time.monotonic, on_slow=lambda _: None)
+        rule = SlowRule(65_536, 262_144, 30)
+        self.outlet = Outlet(self.stream, rule, clock=time.monotonic, on_slow=lambda _: None, window=window)
         self.texts: list[str] = []
         self.pongs = 0
         self.closings = 0
@@ -69,10 +71,10 @@ class Served:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Served]:
+async def serving(*, window: int | None = None) -> AsyncIterator[Served]:
     """Serve one peer; at the end the peer goes, and that must be the end of everything."""
     with tcp_pair(send_buffer=65_536, receive_buffer=65_536) as (near, peer):
-        served = Served(near, peer)
+        served = Served(near, peer, window)
         try:
             yield served
         finally:
@@ -155,6 +157,64 @@ async def test_a_flooding_peer_leaves_every_other_task_its_turn(size: int, count
             handed_on = max(handed_on, len(served.texts) - before)
         await flood
         assert handed_on <= most
+
+
+# Compressed messages
+
+
+def compressed(message: bytes, *, final: bool = True) -> bytes:
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return frame(TEXT, (stream.compress(message) + stream.flush(zlib.Z_SYNC_FLUSH))[:-4], final=final, reserved=4)
+
+
+@pytest.mark.gen_test
+async def test_a_compressed_message_is_handed_on() -> None:
+    async with serving(window=12) as served:
+        await served.peer.send(compressed("grüße".encode()) + text("plain") + compressed(b"x" * 65_536))
+        await until(lambda: served.texts == ["grüße", "plain", "x" * 65_536])
+
+
+@pytest.mark.gen_test
+async def test_a_ping_between_the_fragments_of_a_compressed_message_is_answered() -> None:
+    async with serving(window=12) as served:
+        payload = b"\xf2\x48\xcd\xc9\xc9\x07\x00"
+        await served.peer.send(frame(TEXT, payload[:3], final=False, reserved=4) + frame(PING, b"here?"))
+        assert await served.peer.frame() == Frame(PONG, b"here?")
+        await served.peer.send(frame(CONTINUATION, payload[3:]))
+        await until(lambda: served.texts == ["Hello"])
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("data", "close"),
+    [
+        (compressed(b"x" * 65_537), closed(1009, "Message too big")),
+        (compressed(b"\xff"), closed(1007, "Invalid UTF-8")),
+        (frame(TEXT, b"\xff", reserved=4), closed(1002, "Invalid compressed data")),
+        (frame(PING, b"x", reserved=4), closed(1002, "Reserved bits set")),
+        (frame(TEXT, b"x", reserved=6), closed(1002, "Reserved bits set")),
+        (frame(TEXT, final=False, reserved=4) + frame(CONTINUATION, reserved=4), closed(1002, "Reserved bits set")),
+    ],
+)
+async def test_what_breaks_the_protocol_of_compressed_messages_ends_with_a_close_code(
+    data: bytes, close: Frame
+) -> None:
+    async with serving(window=12) as served:
+        await served.peer.send(compressed(b"before") + data + text("after"))
+        assert await served.peer.frame() == close
+        assert served.texts == ["before"]
+
+
+@pytest.mark.gen_test
+async def test_a_peer_that_floods_with_what_becomes_large_leaves_every_other_task_its_turn() -> None:
+    async with serving(window=12) as served:
+        await served.peer.send(compressed(b"x" * 65_536) * 64)
+        handed_on = 0
+        while len(served.texts) < 64:
+            before = len(served.texts)
+            await asyncio.sleep(0)
+            handed_on = max(handed_on, len(served.texts) - before)
+        assert handed_on == 1
 
 
 # Pings and pongs
@@ -423,6 +483,48 @@ async def test_the_accept_value_is_that_of_the_rfc(http_port: int, key: str) -> 
 async def test_an_extension_that_is_offered_is_not_taken(stream_url: str, key: str) -> None:
     async with websockets.connect(stream_url, additional_headers={"X-API-Key": key}, compression="deflate") as client:
         assert client.protocol.extensions == []
+
+
+@pytest.mark.gen_test
+@pytest.mark.bridge(compression=True)
+@pytest.mark.parametrize(
+    ("offers", "answer"),
+    [
+        ([], None),
+        (["x-webkit-deflate-frame"], None),
+        (["permessage-deflate; server_no_context_takeover"], None),
+        (["permessage-deflate; client_max_window_bits"], "permessage-deflate; client_no_context_takeover"),
+        (
+            ["permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=10"],
+            "permessage-deflate; client_no_context_takeover; server_max_window_bits=10",
+        ),
+        (
+            ["permessage-deflate; unknown", "permessage-deflate; server_max_window_bits=9"],
+            "permessage-deflate; client_no_context_takeover; server_max_window_bits=9",
+        ),
+    ],
+)
+async def test_the_first_offer_of_compression_that_can_be_accepted_is(
+    http_port: int, key: str, offers: list[str], answer: str | None
+) -> None:
+    with await RawClient.connect(http_port) as client:
+        await client.send(handshake(key, *(f"Sec-WebSocket-Extensions: {offer}" for offer in offers)))
+        head = await client.response()
+        lines = [line for line in head.split("\r\n") if line.lower().startswith("sec-websocket-extensions:")]
+        assert lines == ([] if answer is None else [f"Sec-Websocket-Extensions: {answer}"])
+
+
+@pytest.mark.gen_test
+@pytest.mark.bridge(compression=True)
+async def test_an_offer_of_compression_that_comes_late_is_answered_like_one_that_comes_at_once(
+    http_port: int, key: str
+) -> None:
+    with await RawClient.connect(http_port) as client:
+        request = handshake(key, "Sec-WebSocket-Extensions: permessage-deflate")
+        await client.send(request[:20])
+        await asyncio.sleep(0.05)
+        await client.send(request[20:])
+        assert "Sec-Websocket-Extensions: permessage-deflate; client_no_context_takeover" in await client.response()
 
 
 @pytest.mark.gen_test

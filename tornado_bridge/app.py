@@ -1,20 +1,20 @@
 """The HTTP side: the stream's endpoint, its description, and the two questions of a load balancer."""
 
-import logging
 import socket
 from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
 
 from tornado_bridge import asyncapi
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.doorway import Doorway
 from tornado_bridge.logs import ThrottledLog
+from tornado_bridge.opening import api_key, may_come
 from tornado_bridge.websocket import Handshake
 
 log = structlog.get_logger(__name__)
@@ -47,32 +47,6 @@ def routes(bridge: WebSocketBridge, *, allow_origin: Sequence[str] = ()) -> list
     ]
 
 
-class Doorway(HTTPServer):
-    """An HTTP server that holds at most `max_handshakes` connections which are no WebSocket yet.
-
-    A connection past that is closed unread: whoever floods the door pays with other newcomers, never with a client.
-    """
-
-    def initialize(self, *args: Any, max_handshakes: int, **kwargs: Any) -> None:  # type: ignore[override]
-        self._max_handshakes = max_handshakes
-        self._handshakes = 0
-        self._log = ThrottledLog(log)
-        logging.getLogger("tornado.general").addFilter(_without_quotation)
-        super().initialize(*args, **kwargs)
-
-    def handle_stream(self, stream: IOStream, address: Any) -> None:
-        if self._handshakes >= self._max_handshakes:
-            self._log.warning("connection turned away: too many have not been admitted yet")
-            stream.close()
-            return
-        self._handshakes += 1
-        super().handle_stream(stream, address)
-
-    def on_close(self, server_conn: object) -> None:
-        self._handshakes -= 1
-        super().on_close(server_conn)
-
-
 def serve(
     bridge: WebSocketBridge,
     *,
@@ -93,6 +67,9 @@ def serve(
     )
     server = Doorway(
         application,
+        bridge=bridge,
+        path=STREAM_PATH,
+        allow_origin=frozenset(allow_origin),
         max_handshakes=max_handshakes,
         max_header_size=MAX_HEADER_BYTES,
         max_body_size=MAX_HEADER_BYTES,
@@ -109,13 +86,6 @@ def serve(
 def _log_request(handler: RequestHandler) -> None:
     """Log the path alone: the query may hold an API key."""
     log.debug("request", method=handler.request.method, path=handler.request.path, status=handler.get_status())
-
-
-def _without_quotation(record: logging.LogRecord) -> bool:
-    """Cut off what Tornado quotes of a malformed request: it may be an API key."""
-    if str(record.msg).startswith("Malformed HTTP message"):
-        record.msg, record.args = "Malformed HTTP message", ()
-    return True
 
 
 class _QuietHandler(RequestHandler):
@@ -180,7 +150,7 @@ class StreamHandler(_QuietHandler, WebSocketHandler):
             self.finish("This is a WebSocket endpoint.")
             return
         origin = self.request.headers.get("Origin")
-        if self._allow_origin and origin is not None and origin not in self._allow_origin:
+        if not may_come(origin, self._allow_origin):
             self.set_status(403)
             self.finish("Origin not allowed.")
             return
@@ -198,20 +168,13 @@ class StreamHandler(_QuietHandler, WebSocketHandler):
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
         if self.request.headers.get("Sec-WebSocket-Version") != "13":
             return None
-        return Handshake(self, False, _WebSocketParams())
+        return Handshake(self, False, _WebSocketParams(), compression=self._bridge.compression)
 
     def open(self, *args: str, **kwargs: str) -> None:
         assert isinstance(self.ws_connection, Handshake)
-        self._bridge.add_client(self.ws_connection.stream, api_key(self))
-
-
-def api_key(handler: RequestHandler) -> str | None:
-    """Return the key of a request, the first of the three places that is there; None where none is."""
-    headers = handler.request.headers
-    if "X-API-Key" in headers:
-        return headers["X-API-Key"]
-    scheme, _, key = headers.get("Authorization", "").strip().partition(" ")
-    if scheme.lower() == "bearer":
-        return key.strip()
-    given = handler.request.query_arguments.get("apiKey")
-    return given[0].decode("utf-8", "replace") if given else None
+        given = self.request.query_arguments.get("apiKey")
+        key = api_key(self.request.headers, given[0].decode("utf-8", "replace") if given else None)
+        self._bridge.add_client(self.ws_connection.stream, key, self.ws_connection.window)
+        # What refers to itself is freed only when Python's collector comes by, which it seldom does.
+        self.ws_connection = None
+        self.on_connection_close()

@@ -45,8 +45,9 @@ class WebSocketBridge:
     """Relays one exchange's events from Redis to WebSocket clients.
 
     `plugins` are names of installed plugins, plugin objects, or None for all that are installed. Times are in
-    seconds, sizes in bytes; `rate_limit` is client messages a minute and key, `rate_burst` how many may come at
-    once. Raises ConfigurationError for a setting that cannot be used, PluginError for a plugin that cannot.
+    seconds, sizes in bytes; `rate_limit` is client messages a minute and key, `rate_burst` how many may come at once,
+    `compression` permessage-deflate for those who offer it. Raises ConfigurationError for a setting that cannot be
+    used, PluginError for a plugin that cannot.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class WebSocketBridge:
         slow_timeout: float = 30.0,
         rate_limit: float = 300.0,
         rate_burst: int = 50,
+        compression: bool = False,
     ) -> None:
         exchange_id = str(exchange_id)
         if not _EXCHANGE_ID(exchange_id):
@@ -74,6 +76,7 @@ class WebSocketBridge:
         if not _EXCHANGE_NAME(exchange_name):
             raise ConfigurationError("the exchange name must be 1 to 64 letters, digits, spaces, '.', '_' or '-'")
         self.registry = Registry(plugins)
+        self.compression = compression
         self._keys = keys
         self._ring = keys.ring
         self._max_connections = max_connections
@@ -93,6 +96,7 @@ class WebSocketBridge:
             names=[route.source.redis_name for route in routes if not route.source.is_pattern],
             patterns=[route.source.redis_name for route in routes if route.source.is_pattern],
             relay=self._relay.relay,
+            flush=self._hub.flush,
             password=redis_password,
         )
         self._connections: set[Connection] = set()
@@ -190,13 +194,13 @@ class WebSocketBridge:
         """Return how many live connections a key has."""
         return self._admission.live(key_id)
 
-    def add_client(self, stream: IOStream, key: str | None) -> Connection | None:
-        """Take over an upgraded stream, with the API key that came with it, and serve it until it ends.
+    def add_client(self, stream: IOStream, key: str | None, window: int | None = None) -> Connection | None:
+        """Take over an upgraded stream, with its API key and its window of compression in bits, until it ends.
 
         Returns None where the client was refused: it gets its close code, and nothing that it sends is processed.
         """
         stream.set_nodelay(True)
-        outlet = Outlet(stream, self._slow_rule, clock=time.monotonic, on_slow=self._slow.add)
+        outlet = Outlet(stream, self._slow_rule, clock=time.monotonic, on_slow=self._slow.add, window=window)
         admitted = self._admit(key)
         if not isinstance(admitted, Allowance):
             websocket = WebSocket(

@@ -55,7 +55,7 @@ def serve(config: Path | None, **options: Any) -> None:
     """
     settled = settings.settle(given(options), config)
     logs.configure(settled.log_level, settled.log_format)
-    asyncio.run(server.serve(settled, lambda url: click.echo(f"listening on {url}")))
+    server.run(settled, lambda url: click.echo(f"listening on {url}"))
 
 
 @cli.command(params=[setting_option("port"), setting_option("host")])

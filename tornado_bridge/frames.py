@@ -7,7 +7,7 @@ import codecs
 import dataclasses
 import enum
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class CloseCode(enum.IntEnum):
@@ -36,6 +36,7 @@ class Opcode(enum.IntEnum):
 
 _FIN = 0x80
 _RESERVED = 0x70
+_COMPRESSED = 0x40  # RSV1 (RFC 7692 section 6)
 _MASKED = 0x80
 _MAX_CONTROL = 125
 
@@ -44,6 +45,7 @@ PING = bytes((_FIN | Opcode.PING, 0))
 # One is made for every event, so its two shorter headers are made before.
 _SHORT_TEXT = tuple(bytes((_FIN | Opcode.TEXT, length)) for length in range(126))
 _MEDIUM_TEXT = bytes((_FIN | Opcode.TEXT, 126))
+_SHORT_COMPRESSED = tuple(bytes((_FIN | _COMPRESSED | Opcode.TEXT, length)) for length in range(126))
 
 
 def message(opcode: Opcode, payload: bytes) -> bytes:
@@ -61,6 +63,20 @@ def text(payload: bytes) -> bytes:
     return message(Opcode.TEXT, payload)
 
 
+def compressed(payload: bytes) -> bytes:
+    """Return the text frame of a payload that permessage-deflate has compressed."""
+    length = len(payload)
+    if length < 126:
+        return _SHORT_COMPRESSED[length] + payload
+    return _header(_COMPRESSED | Opcode.TEXT, length) + payload
+
+
+def payload_of(frame: bytes) -> bytes:
+    """Return the payload of a frame of ours."""
+    length = frame[1]
+    return frame[2:] if length < 126 else frame[4:] if length == 126 else frame[10:]
+
+
 def pong(payload: bytes) -> bytes:
     """Return the pong that answers a ping of that payload (at most 125 bytes)."""
     return _header(Opcode.PONG, len(payload)) + payload
@@ -72,12 +88,12 @@ def close(code: int | None, reason: str = "") -> bytes:
     return _header(Opcode.CLOSE, len(payload)) + payload
 
 
-def _header(opcode: Opcode, length: int) -> bytes:
+def _header(first: int, length: int) -> bytes:
     if length < 126:
-        return bytes((_FIN | opcode, length))
+        return bytes((_FIN | first, length))
     if length < 1 << 16:
-        return struct.pack("!BBH", _FIN | opcode, 126, length)
-    return struct.pack("!BBQ", _FIN | opcode, 127, length)
+        return struct.pack("!BBH", _FIN | first, 126, length)
+    return struct.pack("!BBQ", _FIN | first, 127, length)
 
 
 class ProtocolError(Exception):
@@ -103,25 +119,32 @@ class Received:
     code: int | None = None
 
 
+Inflate = Callable[[bytes, int], bytes]
+
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
+# Stands in until the first fragment, which brings one of its own.
+_NO_DECODER = _utf8_decoder()
 
 
 class FrameReader:
     """Reads the frames of one client out of whatever pieces the socket brings.
 
     `max_message` bounds a message, fragments together, in bytes. At most that much and a frame's header is held back
-    between two reads.
+    between two reads. `inflate` is given where permessage-deflate was agreed on: it returns the message of a compressed
+    payload, of at most so many bytes, or raises ProtocolError.
     """
 
-    __slots__ = ("_buffer", "_decoder", "_max_message", "_message", "_opcode")
+    __slots__ = ("_buffer", "_compressed", "_decoder", "_inflate", "_max_message", "_message", "_opcode")
 
-    def __init__(self, max_message: int) -> None:
+    def __init__(self, max_message: int, inflate: Inflate | None = None) -> None:
         self._max_message = max_message
+        self._inflate = inflate
+        self._compressed = False
         self._buffer = b""
         # Bytes, not text: a text of one character takes as much memory as 80 bytes.
         self._message: bytearray | None = None
         self._opcode = Opcode.TEXT
-        self._decoder = _utf8_decoder()
+        self._decoder = _NO_DECODER
 
     def feed(self, data: bytes) -> Iterator[Received]:
         """Yield what `data` completes.
@@ -145,7 +168,7 @@ class FrameReader:
             return None
         first, second = buffer[start], buffer[start + 1]
         length = second & ~_MASKED
-        _check_header(first, second, length)
+        _check_header(first, second, length, 0 if self._inflate is None else _COMPRESSED)
         start += 2
         if length >= 126:
             size = 2 if length == 126 else 8
@@ -155,7 +178,11 @@ class FrameReader:
             start += size
             if length >= 1 << 63:
                 raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Frame length out of range")
-        if not first & 0x8 and len(self._message or b"") + length > self._max_message:
+        most = self._max_message
+        if self._compressed or first & _COMPRESSED:
+            # Stored blocks, which is what deflate makes of what it cannot compress, take so much more at the most.
+            most += most // 64 + 64
+        if not first & 0x8 and len(self._message or b"") + length > most:
             raise ProtocolError(CloseCode.MESSAGE_TOO_BIG, "Message too big")
         end = start + 4 + length
         if len(buffer) < end:
@@ -173,9 +200,11 @@ class FrameReader:
             return self._continue(payload, final)
         if self._message is not None:
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Message inside a message")
+        compressed = bool(first & _COMPRESSED)
         if final:
-            return _message(opcode, payload)
+            return self._whole(opcode, payload, compressed)
         self._opcode = opcode
+        self._compressed = compressed
         self._message = bytearray()
         self._decoder = _utf8_decoder()
         return self._continue(payload, final)
@@ -184,7 +213,7 @@ class FrameReader:
         if self._message is None:
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Nothing to continue")
         self._message += payload
-        if self._opcode is Opcode.TEXT:
+        if self._opcode is Opcode.TEXT and not self._compressed:
             # RFC 6455 section 8.1: what is no UTF-8 fails with the fragment that shows it.
             try:
                 self._decoder.decode(payload, final)
@@ -193,13 +222,16 @@ class FrameReader:
         if not final:
             return None
         message, self._message = bytes(self._message), None
-        return _message(self._opcode, message)
+        compressed, self._compressed = self._compressed, False
+        return self._whole(self._opcode, message, compressed)
 
-
-def _message(opcode: Opcode, payload: bytes) -> Received:
-    if opcode is Opcode.BINARY:
-        return Received(opcode, payload=payload)
-    return Received(opcode, text=utf8(payload))
+    def _whole(self, opcode: Opcode, payload: bytes, compressed: bool) -> Received:
+        if compressed:
+            assert self._inflate is not None  # RSV1 would have been refused
+            payload = self._inflate(payload, self._max_message)
+        if opcode is Opcode.BINARY:
+            return Received(opcode, payload=payload)
+        return Received(opcode, text=utf8(payload))
 
 
 def utf8(payload: bytes) -> str:
@@ -210,9 +242,13 @@ def utf8(payload: bytes) -> str:
         raise ProtocolError(CloseCode.INVALID_DATA, "Invalid UTF-8") from None
 
 
-def _check_header(first: int, second: int, length: int) -> None:
-    """Refuse a frame by its first two bytes, before any more of it is waited for."""
-    if first & _RESERVED:
+def _check_header(first: int, second: int, length: int, agreed: int) -> None:
+    """Refuse a frame by its first two bytes, before any more of it is waited for.
+
+    `agreed` are the reserved bits that the first frame of a message may have set.
+    """
+    reserved = first & _RESERVED
+    if reserved and (reserved != agreed or first & 0x0F not in (Opcode.TEXT, Opcode.BINARY)):
         raise ProtocolError(CloseCode.PROTOCOL_ERROR, "Reserved bits set")
     opcode = first & 0x0F
     if opcode not in _OPCODES:

@@ -1,13 +1,15 @@
 """Channels to cohorts, and the one write a connection and turn.
 
-A cohort is the connections whose subscriptions are the same set. An event's frame is appended once to each cohort
-that matches its channel; a flush joins what a cohort has pending once, and writes it with one `send` a connection.
+A cohort is the connections whose subscriptions are the same set, and that have agreed on the same compression. An
+event's frame is appended once to each cohort that matches its channel; a flush joins what a cohort has pending once,
+and writes it with one `send` a connection.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tornado_bridge.channels import Grammar
+from tornado_bridge.deflate import Compression
 from tornado_bridge.egress import CheckedEnvelope
 
 # Frames written together count as one for a slow client, up to this many bytes (PROTOCOL.md section 6).
@@ -27,6 +29,10 @@ class Subscriber(Protocol):
     cohort: "Cohort | None"
 
     @property
+    def window(self) -> int | None:
+        """The window of permessage-deflate in bits, None where frames are sent as they are."""
+
+    @property
     def idle_send(self) -> Send | None:
         """The socket's own `send` while nothing is held back for the connection, else None."""
 
@@ -40,10 +46,11 @@ class Subscriber(Protocol):
 class Cohort:
     """Connections of equal subscriptions: those that can be written at once, apart from the busy ones."""
 
-    __slots__ = ("busy", "idle", "pending", "subscriptions")
+    __slots__ = ("busy", "idle", "pending", "subscriptions", "window")
 
-    def __init__(self, subscriptions: Subscriptions) -> None:
+    def __init__(self, subscriptions: Subscriptions, window: int | None = None) -> None:
         self.subscriptions = subscriptions
+        self.window = window
         self.idle: dict[Subscriber, Send] = {}
         self.busy: set[Subscriber] = set()
         self.pending: list[bytes] = []
@@ -67,8 +74,9 @@ class Cohort:
 
     def write(self, batch: bytes, frames: int) -> None:
         """Write one batch to every connection; nothing in here may add or remove one before the loop is over."""
-        for subscriber in tuple(self.busy):
-            subscriber.offer(batch, frames)
+        if self.busy:
+            for subscriber in tuple(self.busy):
+                subscriber.offer(batch, frames)
         size = len(batch)
         short: list[tuple[Subscriber, int]] = []
         for subscriber, send in self.idle.items():
@@ -89,10 +97,13 @@ class Hub:
 
     def __init__(self, grammar: Grammar) -> None:
         self._grammar = grammar
-        self._cohorts: dict[Subscriptions, Cohort] = {}
+        self._cohorts: dict[tuple[Subscriptions, int | None], Cohort] = {}
         self._index: dict[str, dict[Cohort, None]] = {}
         self._matches: dict[str, tuple[Cohort, ...]] = {}
         self._dirty: list[Cohort] = []
+        # Events since the last flush, and cohorts that agreed on compression.
+        self._published = 0
+        self._deflating = 0
         self.due = 0
 
     @property
@@ -113,21 +124,23 @@ class Hub:
             if not len(old):
                 self._dissolve(old)
         if subscriptions:
-            cohort = self._cohorts.get(subscriptions)
+            cohort = self._cohorts.get((subscriptions, subscriber.window))
             if cohort is None:
-                cohort = self._found(subscriptions)
+                cohort = self._found(subscriptions, subscriber.window)
             subscriber.cohort = cohort
             cohort.place(subscriber)
 
-    def _found(self, subscriptions: Subscriptions) -> Cohort:
-        cohort = self._cohorts[subscriptions] = Cohort(subscriptions)
+    def _found(self, subscriptions: Subscriptions, window: int | None) -> Cohort:
+        cohort = self._cohorts[subscriptions, window] = Cohort(subscriptions, window)
+        self._deflating += window is not None
         for subscription in subscriptions:
             self._index.setdefault(subscription, {})[cohort] = None
         self._forget_matches(subscriptions)
         return cohort
 
     def _dissolve(self, cohort: Cohort) -> None:
-        del self._cohorts[cohort.subscriptions]
+        del self._cohorts[cohort.subscriptions, cohort.window]
+        self._deflating -= cohort.window is not None
         for subscription in cohort.subscriptions:
             cohorts = self._index[subscription]
             del cohorts[cohort]
@@ -156,6 +169,7 @@ class Hub:
         cohorts = self._matches.get(envelope.channel)
         if cohorts is None:
             cohorts = self._match(envelope.channel)
+        self._published += 1
         frame = envelope.frame
         for cohort in cohorts:
             if not cohort.pending:
@@ -164,13 +178,27 @@ class Hub:
 
     def flush(self) -> None:
         """Write what is pending, in the order of the source."""
+        compression = self._compression() if self._deflating else None
+        self._published = 0
         while self._dirty:
             # Taken out first: should a write raise, the other cohorts are still due.
             cohort = self._dirty.pop()
             pending, cohort.pending = cohort.pending, []
             self.due += len(pending) * len(cohort)
+            if compression is not None and cohort.window is not None:
+                for frames in batches(pending):
+                    cohort.write(compression.batch(frames, cohort.window, len(cohort)), len(frames))
+                continue
+            batch = b"".join(pending)
+            if len(batch) <= MAX_BATCH:
+                cohort.write(batch, len(pending))
+                continue
             for frames in batches(pending):
                 cohort.write(b"".join(frames), len(frames))
+
+    def _compression(self) -> Compression:
+        deflating = (cohort for cohort in self._dirty if cohort.window is not None)
+        return Compression(self._published, ((len(cohort.pending), len(cohort)) for cohort in deflating))
 
 
 def batches(frames: list[bytes]) -> Iterator[list[bytes]]:

@@ -62,7 +62,11 @@ class BridgeCollector(Collector):
         ):
             yield CounterMetricFamily(name, text, value=count)
         yield GaugeMetricFamily("tornado_bridge_connections", "Live client connections.", value=bridge.connections)
-        yield GaugeMetricFamily("tornado_bridge_cohorts", "Different sets of subscriptions.", value=bridge.cohorts)
+        yield GaugeMetricFamily(
+            "tornado_bridge_cohorts",
+            "Different sets of subscriptions; with compression, of each window by itself.",
+            value=bridge.cohorts,
+        )
         yield GaugeMetricFamily("tornado_bridge_ready", "1 while events can reach clients.", value=float(bridge.ready))
 
 

@@ -47,13 +47,16 @@ class SettingsCommand(click.Command):
 def setting_option(name: str) -> click.Option:
     """Return the option of one setting; its text is looked at by `settings.settle`."""
     field = settings.Settings.model_fields[name]
+    if field.annotation is bool:
+        # Alone it is true; with a value it can also take back what the environment or a file says.
+        return click.Option([settings.option(name)], is_flag=False, flag_value="true", help=_help(name, field))
     repeatable = field.default == ()
     return click.Option([settings.option(name)], type=str, multiple=repeatable, help=_help(name, field))
 
 
 def _help(name: str, field: Any) -> str:
     unit = field.json_schema_extra["unit"]
-    if field.is_required() or field.default in (None, ()):
+    if field.is_required() or field.default in (None, (), False):
         return str(field.description)
     return f"{field.description}  [default: {field.default}{' ' + unit if unit else ''}]"
 

@@ -41,7 +41,8 @@ class Outlet:
     """The writing side of one connection.
 
     While nothing is held back the hub writes to the socket itself; otherwise everything goes behind what the stream
-    holds. `clock` is monotonic, in seconds; `on_slow` is called as the client becomes slow.
+    holds. `clock` is monotonic, in seconds; `on_slow` is called as the client becomes slow. `window` is that of
+    permessage-deflate in bits, None where it was not agreed on.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Outlet:
         "cut_off",
         "skipped",
         "slow_since",
+        "window",
     )
 
     def __init__(
@@ -67,6 +69,7 @@ class Outlet:
         *,
         clock: Callable[[], float],
         on_slow: "Callable[[Outlet], None]",
+        window: int | None = None,
     ) -> None:
         self._stream = stream
         self._rule = rule
@@ -74,6 +77,7 @@ class Outlet:
         self._on_slow = on_slow
         self._pong: bytes | None = None
         self._finishing = False
+        self.window = window
         self.cohort: Cohort | None = None
         self.buffered = 0
         self.cut_off = False

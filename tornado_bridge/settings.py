@@ -60,6 +60,12 @@ class Settings(BaseModel):
         _PORT,
         "Port of Prometheus metrics at /metrics, on the same address; 0 picks one, which is logged; none unless given.",
     )
+    event_loop: Literal["asyncio", "uvloop"] = _setting(
+        "asyncio",
+        "Server",
+        "asyncio or uvloop",
+        "Event loop to run on: asyncio, or uvloop, which pip install 'tornado_bridge[uvloop]' brings.",
+    )
     exchange: Exchange = _setting(
         ..., "Server", "ID:NAME, such as 1:coinbase", "Exchange to relay, as ID:NAME. Required."
     )
@@ -105,6 +111,12 @@ class Settings(BaseModel):
     max_subscriptions: Count = _setting(200, "Clients", _COUNT, "Subscriptions a connection.")
     rate_limit: Amount = _setting(300.0, "Clients", _AMOUNT, "Client messages a key.", "a minute")
     rate_burst: Count = _setting(50, "Clients", _COUNT, "Client messages that a key may send at once.")
+    compression: bool = _setting(
+        False,
+        "Clients",
+        "true or false",
+        "Compress what is sent to clients that offer permessage-deflate.",
+    )
     ping_interval: Amount = _setting(
         30.0, "Clients", _AMOUNT, "Between two pings; who has not answered by the next one is cut off.", "s"
     )

@@ -25,6 +25,7 @@ from redis.exceptions import (
 )
 
 from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.pace import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -65,11 +66,20 @@ class BatchParser(DefaultParser):  # type: ignore[valid-type, misc]
                 return replies
             replies.append(reply)
 
+    async def read_waiting(self) -> list[Any]:
+        """Return every reply that is complete with what has come by now, none where nothing has."""
+        try:
+            async with asyncio.timeout(0):
+                return await self.read_batch()
+        except TimeoutError:
+            return []
+
 
 class Source:
     """The subscriber of one bridge.
 
-    `names` are source channels, `patterns` Redis patterns of them. `relay` is called with all messages of one read.
+    `names` are source channels, `patterns` Redis patterns of them. `relay` is called with all messages of one read,
+    `flush` when what it made of them is due.
     `run` keeps the connection; `subscribed` is set while Redis has confirmed every subscription, `tried` once the
     first attempt has ended either way.
     """
@@ -81,6 +91,7 @@ class Source:
         names: Sequence[str],
         patterns: Sequence[str],
         relay: Callable[[Iterable[Message]], None],
+        flush: Callable[[], None],
         password: str | None = None,
     ) -> None:
         _check_url(url)
@@ -104,6 +115,8 @@ class Source:
         self._names = tuple(names)
         self._patterns = tuple(patterns)
         self._relay = relay
+        self._flush = flush
+        self._pace = Pace()
         self.subscribed = asyncio.Event()
         self.tried = asyncio.Event()
         self.connects = 0
@@ -154,25 +167,44 @@ class Source:
         clock = asyncio.get_running_loop().time
         async with asyncio.timeout(SILENCE) as silence:
             while True:
-                replies = await parser.read_batch()
-                messages: list[Message] = []
-                for reply in replies:
-                    if not isinstance(reply, list):
-                        # Once all is confirmed, an error answers a PING that this user may not send: Redis is there.
-                        if isinstance(reply, Exception) and awaited:
-                            raise reply
-                    elif reply[0] == b"pmessage":
-                        messages.append((reply[2], reply[3]))
-                    elif reply[0] == b"message":
-                        messages.append((reply[1], reply[2]))
-                    elif reply[0] in (b"psubscribe", b"subscribe"):
-                        awaited.discard(reply[1])
-                        if not awaited:
-                            self._note_up()
+                messages = self._messages(await parser.read_batch(), awaited)
                 if messages:
-                    self._relay(messages)
+                    await self._relay_and_flush(messages, parser, clock)
                 if not awaited:
                     silence.reschedule(clock() + SILENCE)
+
+    async def _relay_and_flush(self, messages: list[Message], parser: BatchParser, clock: Callable[[], float]) -> None:
+        """Relay the messages of a read, and of what the pace waits for, and flush once."""
+        wait = self._pace.wait(clock(), len(messages))
+        self._relay(messages)
+        try:
+            if wait:
+                await asyncio.sleep(wait)
+                more = self._messages(await parser.read_waiting(), set())
+                self._pace.note_wait(len(more))
+                self._relay(more)
+        finally:
+            started = clock()
+            self._flush()
+            self._pace.note_flush(started, clock(), waited=wait > 0)
+
+    def _messages(self, replies: list[Any], awaited: set[bytes]) -> list[Message]:
+        """Return the messages among the replies of Redis; `awaited` are the subscriptions not confirmed yet."""
+        messages: list[Message] = []
+        for reply in replies:
+            if not isinstance(reply, list):
+                # Once all is confirmed, an error answers a PING that this user may not send: Redis is there.
+                if isinstance(reply, Exception) and awaited:
+                    raise reply
+            elif reply[0] == b"pmessage":
+                messages.append((reply[2], reply[3]))
+            elif reply[0] == b"message":
+                messages.append((reply[1], reply[2]))
+            elif reply[0] in (b"psubscribe", b"subscribe"):
+                awaited.discard(reply[1])
+                if not awaited:
+                    self._note_up()
+        return messages
 
     def _note_up(self) -> None:
         if self.subscribed.is_set():

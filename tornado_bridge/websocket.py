@@ -6,13 +6,14 @@ import binascii
 from collections.abc import Callable
 
 from tornado.iostream import IOStream, StreamClosedError
-from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
-from tornado_bridge import frames
+from tornado_bridge import deflate, frames
 from tornado_bridge.frames import FrameReader, Opcode, ProtocolError, Received
 from tornado_bridge.outlet import Outlet
 
-# One turn of the loop handles at most this many bytes of one client, and this many messages and control frames.
+# One turn of the loop reads at most this many bytes of one client and handles at most this many messages and control
+# frames; a message that is longer than the former, as a compressed one can be, is the last of its turn.
 READ_SIZE = 8_192
 TURN = 64
 
@@ -24,7 +25,17 @@ LINGER_BYTES = 1 << 20
 
 
 class Handshake(WebSocketProtocol13):
-    """Tornado's opening handshake, and nothing after it: the handler's `open` hands the stream over."""
+    """Tornado's opening handshake, and nothing after it: the handler's `open` hands the stream over.
+
+    With `compression` it agrees on permessage-deflate with those who offer it; `window` is the window then, in bits.
+    """
+
+    def __init__(
+        self, handler: WebSocketHandler, mask_outgoing: bool, params: _WebSocketParams, *, compression: bool = False
+    ) -> None:
+        super().__init__(handler, mask_outgoing, params)
+        self._compression = compression
+        self.window: int | None = None
 
     def _handle_websocket_headers(self, handler: WebSocketHandler) -> None:
         super()._handle_websocket_headers(handler)
@@ -34,6 +45,11 @@ class Handshake(WebSocketProtocol13):
             raise ValueError("Sec-WebSocket-Key is no base64") from None
         if len(nonce) != 16:
             raise ValueError("Sec-WebSocket-Key is not 16 bytes")
+        offers = handler.request.headers.get("Sec-WebSocket-Extensions", "")
+        agreement = deflate.agree(offers) if self._compression else None
+        if agreement is not None:
+            self.window = agreement.window
+            handler.set_header("Sec-WebSocket-Extensions", agreement.header)
 
     def start_pinging(self) -> None:
         """Leave the heartbeat to the bridge: one task for all connections."""
@@ -63,7 +79,7 @@ class WebSocket:
     ) -> None:
         self._stream = stream
         self._outlet = outlet
-        self._reader = FrameReader(max_message)
+        self._reader = FrameReader(max_message, None if outlet.window is None else deflate.inflate)
         self._on_text = on_text
         self._on_pong = on_pong
         self._on_closing = on_closing
@@ -94,9 +110,12 @@ class WebSocket:
 
     async def _serve(self, data: bytes) -> None:
         try:
+            size = 0
             for number, received in enumerate(self._reader.feed(data), start=1):
                 self._take(received)
-                if number % TURN == 0:
+                size += len(received.text) + len(received.payload)
+                if number % TURN == 0 or size >= READ_SIZE:
+                    size = 0
                     await asyncio.sleep(0)
                 if self.closing or self._stream.closed():
                     return

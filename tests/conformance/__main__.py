@@ -1,7 +1,8 @@
 """Runs the Autobahn cases against an echo server on the bridge's own handshake, reader and outlet.
 
-`python -m tests.conformance` prints the cases that fail and ends with 1 if any does; needs `kosoku`. Left out are the
-sections 9 (limits and performance) and 12 and 13 (compression).
+`python -m tests.conformance` prints the cases that fail and ends with 1 if any does; needs `kosoku`. Left out is
+section 9 (limits and performance). Of 12 and 13 (compression), which take minutes, those of 256 bytes to 8 KiB are run:
+not of 12.2, 12.3 and 12.5, which kosoku 0.1.0 cannot run, nor of 13.2, 13.5 and 13.6, whose offers the bridge declines.
 """
 
 import asyncio
@@ -20,13 +21,16 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
 
-from tornado_bridge import frames
+from tornado_bridge import deflate, frames
 from tornado_bridge.frames import Opcode
 from tornado_bridge.outlet import Outlet, SlowRule
 from tornado_bridge.websocket import Handshake, WebSocket
 
-EXCLUDED = ("9.*", "12.*", "13.*")
-CASES = 247
+COMPRESSION = (
+    f"{section}.{number}" for section in ("12.1", "12.4", "13.1", "13.3", "13.4", "13.7") for number in (3, 4, 5, 11)
+)
+INCLUDED = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*", *COMPRESSION)
+CASES = 271
 MAX_MESSAGE = 1 << 20
 TIMEOUT = 300
 
@@ -52,24 +56,28 @@ class EchoHandler(WebSocketHandler):
         return True
 
     def get_websocket_protocol(self) -> WebSocketProtocol:
-        return Handshake(self, False, _WebSocketParams())
+        return Handshake(self, False, _WebSocketParams(), compression=True)
 
     def open(self, *args: str, **kwargs: str) -> None:
         assert isinstance(self.ws_connection, Handshake)
-        task = asyncio.create_task(echo(self.ws_connection.stream))
+        task = asyncio.create_task(echo(self.ws_connection.stream, self.ws_connection.window))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def echo(stream: IOStream) -> None:
+async def echo(stream: IOStream, window: int | None) -> None:
+    def send_back(text: str) -> None:
+        frame = frames.text(text.encode())
+        outlet.write(frame if window is None else deflate.compress((frame,), window))
+
     stream.set_nodelay(True)
     rule = SlowRule(skip_bytes=MAX_MESSAGE, abort_bytes=16 * MAX_MESSAGE, timeout=30)
-    outlet = Outlet(stream, rule, clock=time.monotonic, on_slow=lambda _: None)
+    outlet = Outlet(stream, rule, clock=time.monotonic, on_slow=lambda _: None, window=window)
     await EchoWebSocket(
         stream,
         outlet,
         max_message=MAX_MESSAGE,
-        on_text=lambda text: outlet.write(frames.message(Opcode.TEXT, text.encode())),
+        on_text=send_back,
         on_pong=lambda: None,
         on_closing=lambda: None,
     ).run()
@@ -82,9 +90,9 @@ async def run(directory: Path) -> dict[str, Any]:
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)
     port = sockets[0].getsockname()[1]
-    exclusions = [part for case in EXCLUDED for part in ("--exclude", case)]
+    inclusions = [part for case in INCLUDED for part in ("--include", case)]
     suite = await asyncio.create_subprocess_exec(
-        "kosoku", "--outdir", str(directory), *exclusions, f"127.0.0.1:{port}", stdout=subprocess.DEVNULL
+        "kosoku", "--outdir", str(directory), *inclusions, f"127.0.0.1:{port}", stdout=subprocess.DEVNULL
     )
     try:
         async with asyncio.timeout(TIMEOUT):
