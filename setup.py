@@ -35,6 +35,7 @@ setup(
         "tornado>=6.6",
     ],
     extras_require={
+        "benchmark": ["matplotlib>=3.8", "uvloop>=0.21"],
         "testing": ["pytest>=8"],
         "test": [
             "coverage>=7.10",

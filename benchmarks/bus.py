@@ -3,14 +3,16 @@
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.market import Burst
 from benchmarks.processes import Process, ProcessFailed
 
 START_SECONDS = 10.0
 REPLY_SECONDS = 60.0
+REACHED_ONE = b":1\r\n"
 
 
 @contextmanager
@@ -43,30 +45,40 @@ def _wait_for_port(port: int, process: Process) -> None:
 
 
 class Publisher:
-    """A plain connection to Redis: all PUBLISH commands of a burst leave in one write."""
+    """A plain connection to Redis. Both ways of publishing raise unless each event reached exactly one subscriber."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=REPLY_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def publish(self, messages: Sequence[tuple[str, str]]) -> None:
-        """Publishes (channel, payload) pairs in order; raises unless each reached exactly one subscriber."""
-        self._socket.sendall(b"".join(_command("PUBLISH", *message) for message in messages))
+    def publish(self, burst: Burst) -> int:
+        """Publishes in one write; returns the epoch microsecond that all events carry."""
+        now = _now_us()
+        self._socket.sendall(burst.commands(now))
+        self._read_replies(len(burst))
+        return now
+
+    def publish_in_turn(self, burst: Burst) -> int:
+        """Waits for each reply before the next event; returns the epoch microsecond that the first carries."""
+        began = _now_us()
+        for index in range(len(burst)):
+            self._socket.sendall(burst.command(index, _now_us() if index else began))
+            self._read_replies(1)
+        return began
+
+    def _read_replies(self, count: int) -> None:
         replies = b""
-        while replies.count(b"\r\n") < len(messages):
+        while replies.count(b"\r\n") < count:
             fresh = self._socket.recv(65536)
             if not fresh:
                 raise ProcessFailed("redis-server closed the publisher's connection")
             replies += fresh
-        if replies != b":1\r\n" * len(messages):
+        if replies != REACHED_ONE * count:
             raise ProcessFailed(f"not every event reached one subscriber, Redis answers {replies[:40]!r}")
 
     def close(self) -> None:
         self._socket.close()
 
 
-def _command(*words: str) -> bytes:
-    parts = [f"*{len(words)}\r\n".encode()]
-    for word in map(str.encode, words):
-        parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
-    return b"".join(parts)
+def _now_us() -> int:
+    return time.time_ns() // 1000

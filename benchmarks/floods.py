@@ -11,11 +11,11 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.bus import redis_server
-from benchmarks.systems import SYSTEMS, Serving, System, serving
+from benchmarks.systems import SYSTEMS, Installed, Serving, serving
 
 # One masked frame of each kind; the mask is zero, which is as good as any.
 TINY_TEXT = bytes((0x81, 0x81, 0, 0, 0, 0)) + b"x"
@@ -52,9 +52,7 @@ FLOODS = (
 
 # With the limits that it ships with.
 _BRIDGE = SYSTEMS[0]
-SHIPPED = System(
-    _BRIDGE.name, _BRIDGE.argv[: _BRIDGE.argv.index("--max-connections-per-key")], key_argv=_BRIDGE.key_argv
-)
+SHIPPED = Installed(replace(_BRIDGE, argv=_BRIDGE.argv[: _BRIDGE.argv.index("--max-connections-per-key")]))
 
 
 def processors() -> tuple[int, int]:

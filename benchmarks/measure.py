@@ -1,48 +1,27 @@
-"""One measurement, and many of them in turns."""
+"""One measurement: a server started, clients connected, a workload run, and what it took."""
 
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import load
-from benchmarks.bus import Publisher, redis_server
+from benchmarks.bus import Publisher
 from benchmarks.market import Candle, Market
 from benchmarks.processes import processor_seconds
-from benchmarks.systems import System, serving
+from benchmarks.records import Contest, Measurement
+from benchmarks.systems import Installed, Serving, serving
+from benchmarks.workloads import Kind, Workload
 
 BURST_SECONDS = 30.0  # a burst that has not arrived by then has lost something
-LOAD_SECONDS = 600
 LEAST_BURSTS = 3
-
-
-@dataclass(frozen=True)
-class Workload:
-    """`burst` events at once, in turn on `channels` channels; every client has all channels.
-
-    The next burst leaves `pause` seconds after every client has the one before, so bursts never merge.
-    """
-
-    name: str
-    channels: int
-    burst: int
-    pause: float
-
-
-WORKLOADS = (Workload(name="burst", channels=50, burst=50, pause=0.01),)
-
-
-@dataclass(frozen=True)
-class Extent:
-    """How much is measured: after `warmup` bursts, `bursts` more or as many as fit in `seconds`."""
-
-    clients: int
-    rounds: int
-    bursts: int
-    seconds: float
-    warmup: int
+WARMUP_SECONDS = 1.0  # at most, whatever the workload asks for
+LEAST_CYCLES = 2  # of opening all clients
+WARM_CLIENTS = 50
+SETTLE_SECONDS = 0.02  # until a server is through with what the clients already have
+CLOSE_SECONDS = 0.05  # for a server to forget who is gone
+IDLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,144 +31,232 @@ class Processors:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What one system did with one workload once; times in seconds, of the measured bursts alone."""
+class Extent:
+    """How much is measured: after bursts for `warmup` seconds, others for `seconds`, by so many rounds."""
 
-    system: str
-    bursts: int
-    deliveries: int
-    server_cpu: float
-    load_cpu: float
-    under_way: float  # from the publishing of a burst to its last delivery, summed
-    elapsed: float
-    other_cpu: float  # what others took of the server's processor
-    report: load.Report
-    faults: tuple[str, ...]
-
-    @property
-    def cost(self) -> float:
-        """Processor seconds of the server per million deliveries."""
-        return self.server_cpu / self.deliveries * 1e6
-
-    @property
-    def server_busy(self) -> float:
-        return self.server_cpu / self.under_way
-
-    @property
-    def load_busy(self) -> float:
-        return self.load_cpu / self.under_way
-
-    @property
-    def disturbed(self) -> float:
-        return self.other_cpu / self.elapsed
+    rounds: int = 3
+    seconds: float = 1.5
+    warmup: float = 0.3
 
 
-def measure_in_turns(
-    systems: Sequence[System],
-    workload: Workload,
-    extent: Extent,
-    processors: Processors,
-    progress: Callable[[str], None],
-) -> list[list[Measurement]]:
-    """Measures A B A B …, each with new processes; returns the measurements of each system."""
-    measured: list[list[Measurement]] = [[] for _ in systems]
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
-        directory = Path(name)
-        program = load.build(directory)
-        with redis_server(directory, processors.load) as redis_port:
-            for turn in range(extent.rounds):
-                for system, results in zip(systems, measured, strict=True):
-                    place = directory / f"{system.name}-{turn}"
-                    place.mkdir()
-                    result = _measure(system, workload, extent, processors, program, redis_port, place)
-                    results.append(result)
-                    outcome = "void" if result.faults else f"{result.cost:.3f} s per million deliveries"
-                    progress(f"round {turn + 1} {system.name}: {outcome}")
-    return measured
+@dataclass(frozen=True)
+class Rig:
+    """What all measurements share."""
+
+    processors: Processors
+    redis_port: int
+    generator: Path
+    generator_with_deflate: Path | None
+    extent: Extent
 
 
-def _measure(
-    system: System,
-    workload: Workload,
-    extent: Extent,
-    processors: Processors,
-    program: Path,
-    redis_port: int,
-    directory: Path,
-) -> Measurement:
-    market = Market(workload.channels)
-    with (
-        serving(system, redis_port, directory, processors.server) as server,
-        load.connected(
-            program,
-            server,
-            clients=extent.clients,
-            channels=market.channels,
-            max_events=(extent.warmup + extent.bursts) * workload.burst,
-            timeout=LOAD_SECONDS,
-            directory=directory,
-            processor=processors.load,
-        ) as clients,
-        closing(Publisher(redis_port)) as publisher,
-    ):
-        run = _Run(workload, market, clients, publisher)
-        warm = all(run.send_burst() for _ in range(extent.warmup))
-        clients.measure()
-        run.under_way, run.bursts = 0.0, 0
-        cpu_before, processor_before = server.process.cpu_seconds(), processor_seconds(processors.server)
-        began = time.monotonic()
-        while warm and run.bursts < extent.bursts:
-            if run.bursts >= LEAST_BURSTS and time.monotonic() - began > extent.seconds:
-                break
-            if not run.send_burst():
-                break
-        elapsed = time.monotonic() - began
-        server_cpu = server.process.cpu_seconds() - cpu_before
-        other_cpu = processor_seconds(processors.server) - processor_before - server_cpu
-        report = clients.finish()
-    return Measurement(
-        system=system.name,
-        bursts=run.bursts,
-        deliveries=run.bursts * workload.burst * extent.clients,
-        server_cpu=server_cpu,
-        load_cpu=report.cpu_seconds,
-        under_way=run.under_way,
-        elapsed=elapsed,
-        other_cpu=max(0.0, other_cpu),
-        report=report,
-        faults=(*report.faults, *run.sample_faults()),
-    )
+@dataclass
+class _Usage:
+    """What the block took; filled in at its end."""
+
+    server_cpu: float = 0.0
+    load_cpu: float = 0.0
+    elapsed: float = 0.0
+    other_cpu: float = 0.0
 
 
-class _Run:
-    """Bursts sent one after the other to clients that are ready."""
+class _Trial:
+    """One server with its clients."""
 
-    def __init__(self, workload: Workload, market: Market, clients: load.Load, publisher: Publisher) -> None:
-        self._workload = workload
-        self._market = market
+    def __init__(self, contest: Contest, rig: Rig, server: Serving, clients: load.Load, publisher: Publisher) -> None:
+        self._workload: Workload = contest.record
+        self._connected = contest.record.connected(contest.clients)
+        self._rig = rig
+        self._server = server
         self._clients = clients
         self._publisher = publisher
-        self._first: Candle | None = None
-        self._events = 0
+        self._market = Market(contest.record.instruments)
+        self._first: dict[int, tuple[Candle, int]] = {}  # the first burst, by number
+        self._due = 0.0
+        self._lost = False
+        self.events = 0
         self.bursts = 0
+        self.late = 0
         self.under_way = 0.0
+        self.amount = 0
+        self.growth = 0
+        self.usage = _Usage()
 
-    def send_burst(self) -> bool:
-        """Publishes the next burst and waits until all have it; False if they had not in BURST_SECONDS."""
-        time.sleep(self._workload.pause)
-        self._events += self._workload.burst
-        self._clients.expect(self._events)
+    def run(self) -> None:
+        if self._workload.kind is Kind.CONNECT:
+            self._open_and_close()
+        elif self._workload.kind is Kind.IDLE:
+            self._hold()
+        else:
+            self._send_bursts()
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        time.sleep(SETTLE_SECONDS)
+        server = self._server.process
+        cpu, processor = server.cpu_seconds(), processor_seconds(self._rig.processors.server)
+        load_cpu = self._clients.cpu_seconds()
         began = time.monotonic()
-        candles = self._market.next_candles(self._workload.burst)
-        self._first = self._first or candles[0]
-        self._publisher.publish([(candle.source_channel, candle.payload) for candle in candles])
-        received = self._clients.wait(self._events, BURST_SECONDS)
+        yield
+        self.usage.load_cpu += self._clients.cpu_seconds() - load_cpu
+        time.sleep(SETTLE_SECONDS)
+        used = server.cpu_seconds() - cpu
+        self.usage.elapsed += time.monotonic() - began
+        self.usage.server_cpu += used
+        others = processor_seconds(self._rig.processors.server) - processor - used
+        self.usage.other_cpu += max(0.0, others)
+
+    # --- bursts
+
+    def _send_bursts(self) -> None:
+        self._clients.open(self._connected)
+        if not self._warm_up():
+            return
+        self._clients.measure()
+        self.events = self.bursts = self.late = 0
+        self.under_way = 0.0
+        seconds = max(self._rig.extent.seconds, self._workload.least_seconds)
+        with self._measuring():
+            began = self._due = time.monotonic()
+            while self.bursts < LEAST_BURSTS or time.monotonic() - began <= seconds:
+                if not self._send_burst(self._workload.interval):
+                    break
+
+    def _warm_up(self) -> bool:
+        began = time.monotonic()
+        while self._send_burst(None):
+            elapsed = time.monotonic() - began
+            if elapsed > self._rig.extent.warmup and (
+                self.bursts >= self._workload.least_warmup or elapsed > WARMUP_SECONDS
+            ):
+                return True
+        return False
+
+    def _send_burst(self, interval: float | None) -> bool:
+        """Publishes the next burst and waits until all have it; False if they had not in BURST_SECONDS."""
+        burst = self._market.next_burst(self._workload.burst)
+        last = burst.candles[-1].number + 1
+        self._wait_for_turn(interval)
+        self._clients.expect(last)
+        publish = self._publisher.publish if self._workload.pipelined else self._publisher.publish_in_turn
+        began = time.monotonic()
+        published = publish(burst)
+        received = self._clients.wait(last, BURST_SECONDS)
         self.under_way += time.monotonic() - began
+        if not self._first:
+            self._first = {candle.number: (candle, published) for candle in burst.candles}
         self.bursts += 1
+        self.events += len(burst)
         return received
 
+    def _wait_for_turn(self, interval: float | None) -> None:
+        if interval is None:
+            time.sleep(self._workload.pause)
+            return
+        left = self._due - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+        elif self.bursts:
+            self.late += 1
+        self._due = max(self._due, time.monotonic()) + interval
+
     def sample_faults(self) -> list[str]:
-        """Compares the first event as the first client got it with the contract, to the byte."""
-        if self._first is None or self._clients.sample == self._first.envelope:
+        """Compares the first event that came with the contract, to the byte."""
+        sample = self._clients.sample
+        if not sample:
             return []
-        return [f"the first envelope is {self._clients.sample!r}, not {self._first.envelope!r}"]
+        expected = [candle.envelope(published) for candle, published in self._first.values()]
+        if not self._workload.pipelined:  # only the first has a known moment
+            expected = expected[:1]
+        return [] if sample in expected else [f"the first envelope is {sample!r}, not one of the published"]
+
+    # --- connections
+
+    def _open_and_close(self) -> None:
+        self._clients.open(min(self._connected, WARM_CLIENTS))
+        self._clients.close()
+        self._clients.measure()
+        began, cycles = time.monotonic(), 0
+        while True:
+            time.sleep(CLOSE_SECONDS)
+            with self._measuring():
+                self.under_way += self._clients.open(self._connected)
+            self.amount += self._connected
+            cycles += 1
+            if cycles >= LEAST_CYCLES and time.monotonic() - began > self._rig.extent.seconds:
+                return
+            self._clients.close()
+
+    def _hold(self) -> None:
+        self._clients.open(WARM_CLIENTS)
+        self._clients.measure()
+        time.sleep(IDLE_SECONDS)
+        before = self._server.process.memory_bytes()
+        with self._measuring():
+            self.under_way = self._clients.open(WARM_CLIENTS + self._connected)
+            time.sleep(IDLE_SECONDS)
+        self.growth = self._server.process.memory_bytes() - before
+        self.amount = self._connected
+
+
+def measure(installed: Installed, contest: Contest, turn: int, rig: Rig, directory: Path) -> Measurement:
+    """Runs a workload once on a server of its own; what is lost or wrong makes faults, not exceptions."""
+    workload, processors = contest.record, rig.processors
+    connected = workload.connected(contest.clients)
+    generator = rig.generator_with_deflate if contest.deflate else rig.generator
+    assert generator is not None
+    spare = WARM_CLIENTS if workload.kind is Kind.IDLE else 0
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            serving(installed, rig.redis_port, directory, processors.server, deflate=contest.deflate)
+        )
+        clients = stack.enter_context(
+            load.generating(
+                generator,
+                port=server.port,
+                key=server.key,
+                clients=connected + spare,
+                channels=[instrument.channel for instrument in workload.instruments],
+                sets=workload.sets(workload.instruments, connected),
+                directory=directory,
+                processor=processors.load,
+                deaf=workload.not_reading(contest.clients),
+                dialect=installed.system.dialect,
+                deflate=contest.deflate,
+            )
+        )
+        publisher = stack.enter_context(closing(Publisher(rig.redis_port)))
+        trial = _Trial(contest, rig, server, clients, publisher)
+        trial.run()
+        report = clients.finish()
+    faults = [*report.faults, *trial.sample_faults()]
+    if contest.deflate and report.deflated < connected:
+        faults.append("did not agree to permessage-deflate")
+    if workload.kind is Kind.BURSTS:
+        trial.amount = report.measured_deliveries
+    elif workload.kind is Kind.INGEST:
+        trial.amount = trial.events
+    if not trial.amount and not faults:
+        faults.append("nothing was measured")
+    return Measurement(
+        workload=workload.name,
+        clients=contest.clients,
+        deflate=contest.deflate,
+        system=installed.system.name,
+        turn=turn,
+        faults=tuple(faults),
+        amount=max(trial.amount, 1),
+        server_cpu=trial.usage.server_cpu,
+        load_cpu=trial.usage.load_cpu,
+        under_way=trial.under_way or 1.0,
+        elapsed=trial.usage.elapsed or 1.0,
+        other_cpu=trial.usage.other_cpu,
+        bursts=trial.bursts,
+        late=trial.late,
+        p50_us=report.p50_us,
+        p99_us=report.p99_us,
+        max_us=report.max_us,
+        compressed=report.compressed,
+        wire_bytes=report.wire_bytes,
+        growth=trial.growth,
+    )

@@ -20,12 +20,13 @@ from pathlib import Path
 from benchmarks import load
 from benchmarks.bus import Publisher, redis_server
 from benchmarks.floods import opened, processors, resident
-from benchmarks.market import Market
-from benchmarks.systems import SYSTEMS, Serving, serving
+from benchmarks.market import Market, instruments
+from benchmarks.systems import SYSTEMS, Installed, Serving, serving
 
 CLIENTS = 99
 BURST = 50
 PAUSE = 0.01
+LISTED = instruments(BURST, ("1m",))
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def held_by_kernel(server: Serving, client: socket.socket) -> int:
 
 
 def bursts(server: Serving, clients: load.Load, redis_port: int, number: int, beside: socket.socket | None) -> None:
-    market = Market(BURST)
+    market = Market(LISTED)
     durations: list[float] = []
     most = 0
     before = resident(server.process.pid)
@@ -55,10 +56,10 @@ def bursts(server: Serving, clients: load.Load, redis_port: int, number: int, be
     with closing(Publisher(redis_port)) as publisher:
         for i in range(number):
             time.sleep(PAUSE)
-            candles = market.next_candles(BURST)
+            burst = market.next_burst(BURST)
             clients.expect((i + 1) * BURST)
             began = time.perf_counter()
-            publisher.publish([(candle.source_channel, candle.payload) for candle in candles])
+            publisher.publish(burst)
             if not clients.wait((i + 1) * BURST, 30):
                 raise AssertionError("a client that reads has lost something")
             durations.append(time.perf_counter() - began)
@@ -87,19 +88,20 @@ def main() -> int:
             directory.mkdir()
             with ExitStack() as stack:
                 redis_port = stack.enter_context(redis_server(directory, other))
-                server = stack.enter_context(serving(SYSTEMS[0], redis_port, directory, server_processor))
+                server = stack.enter_context(serving(Installed(SYSTEMS[0]), redis_port, directory, server_processor))
                 clients = stack.enter_context(
-                    load.connected(
+                    load.generating(
                         program,
-                        server,
+                        port=server.port,
+                        key=server.key,
                         clients=CLIENTS,
-                        channels=Market(BURST).channels,
-                        max_events=options.bursts * BURST,
-                        timeout=600,
+                        channels=Market(LISTED).channels,
+                        sets=[Market(LISTED).channels],
                         directory=directory,
                         processor=other,
                     )
                 )
+                clients.open(CLIENTS)
                 beside = stack.enter_context(never_reader(server)) if turn % 2 else None
                 bursts(server, clients, redis_port, options.bursts, beside)
     return 0

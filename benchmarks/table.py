@@ -1,81 +1,136 @@
-"""Measurements as a Markdown table."""
+"""Results as Markdown tables."""
 
-import os
-import platform
 import statistics
-from collections.abc import Iterable, Sequence
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from benchmarks.measure import Extent, Measurement, Processors, Workload
+from benchmarks import growth
+from benchmarks.records import Contest, Measurement, Results, void
+from benchmarks.workloads import Kind
 
 SATURATED = 0.9  # a load generator busier than this while bursts are under way was the bottleneck
 DISTURBED = 0.05
+BASE = "tornado_bridge"  # what the ratios are to, if it is there
 
-HEAD = (
-    "system",
-    "CPU s per million deliveries",
-    "times the first",
-    "p50 / p99 / max ms",
-    "server busy",
-    "load generator busy",
-    "bursts",
-    "server CPU s",
-)
+Rounds = Sequence[Measurement]
 
 
-def markdown(
-    workload: Workload, extent: Extent, processors: Processors, measured: Sequence[Sequence[Measurement]]
-) -> str:
-    """The table with its heading and notes; costs and ratios as median (min to max) of the rounds."""
-    notes = [note for results in measured for note in _notes(results)]
-    lines = [
-        f"### {workload.name}: {workload.burst} events at once, {extent.clients} clients on the same "
-        f"{workload.channels} channels",
-        "",
-        _row(HEAD),
-        _row("---" if column == 0 else "---:" for column in range(len(HEAD))),
-        *(_row(_cells(results, measured[0])) for results in measured),
-        "",
-        f"Median (min to max) of {extent.rounds} rounds, systems in turns. CPU: user and system time of the "
-        f"server. A burst leaves {workload.pause * 1000:g} ms after all clients have the one before. "
-        "Busy: share of the time in which a burst was under way. "
-        f"Server on processor {processors.server}; load generator, Redis and publisher on {processors.load}.",
-        "",
-        _machine(),
-        *(["", *(f"- {note}" for note in notes)] if notes else []),
+@dataclass(frozen=True)
+class Column:
+    head: str
+    cell: Callable[[Rounds], str]
+
+
+def markdown(results: Results) -> str:
+    """All tables with their notes, then the machine."""
+    parts = [part for contest in results.contests() for part in _table(contest, results)]
+    grown = growth.fit(results)
+    if grown is not None:
+        parts += [growth.markdown(grown, _row), ""]
+    return "\n".join([*parts, *_about(results)])
+
+
+def _table(contest: Contest, results: Results) -> Iterator[str]:
+    found = results.of(contest)
+    base = found.get(BASE) or next(iter(found.values()))
+    beside: Mapping[str, Rounds] = {}
+    if contest.record.baseline:
+        beside = results.of(Contest(contest.record.baseline, contest.clients, contest.deflate))
+    columns = _columns(contest, base, beside)
+    ranked = sorted(
+        (rounds for rounds in found.values() if not void(rounds)),
+        key=lambda rounds: statistics.median(one.figure for one in rounds),
+    )
+    yield _heading(contest)
+    yield ""
+    yield _row(["system", *(column.head for column in columns)])
+    yield _row(["---", *("---:" for _ in columns)])
+    for rounds in ranked:
+        yield _row([rounds[0].system, *(column.cell(rounds) for column in columns)])
+    for name, rounds in found.items():
+        if void(rounds):
+            yield _row([name, "not ranked", *("–" for _ in columns[1:])])
+    notes = [note for rounds in found.values() for note in _notes(rounds)]
+    yield ""
+    for note in notes:
+        yield f"- {note}"
+    if notes:
+        yield ""
+
+
+def _heading(contest: Contest) -> str:
+    workload = contest.record
+    clients = "" if workload.clients else f", {contest.clients} clients"
+    deflate = ", with compression" if contest.deflate else ""
+    return f"### {workload.name}{clients}{deflate}: {workload.title}"
+
+
+def _columns(contest: Contest, base: Rounds, beside: Mapping[str, Rounds]) -> list[Column]:
+    ratio = Column(f"times {base[0].system}", lambda rounds: _ratios(rounds, base, lambda one: one.figure))
+    kind = contest.record.kind
+    if kind is Kind.CONNECT:
+        return [
+            Column("CPU µs a handshake", lambda rounds: _spread([one.figure for one in rounds])),
+            ratio,
+            Column("handshakes a second", lambda rounds: _spread([one.rate for one in rounds])),
+            *_BUSY,
+        ]
+    if kind is Kind.IDLE:
+        return [Column("KB a connection", lambda rounds: _spread([one.figure / 1000 for one in rounds])), ratio]
+    if kind is Kind.INGEST:
+        return [
+            Column("CPU µs an event", lambda rounds: _spread([one.figure for one in rounds])),
+            ratio,
+            Column("events a second and core", lambda rounds: _spread([1e6 / one.figure for one in rounds])),
+            *_BUSY,
+        ]
+    columns = [Column("CPU s per million deliveries", lambda rounds: _spread([one.figure for one in rounds])), ratio]
+    if beside:
+        columns += [
+            Column("times the same without the slow", lambda rounds: _against(rounds, beside, lambda one: one.figure)),
+            Column("p99, times likewise", lambda rounds: _against(rounds, beside, lambda one: one.p99_us)),
+        ]
+    columns += [
+        Column("p50 ms", lambda rounds: _milliseconds([one.p50_us for one in rounds])),
+        Column("p99 ms", lambda rounds: _spread([one.p99_us / 1000 for one in rounds])),
+        Column("max ms", lambda rounds: _digits(max(one.max_us for one in rounds) / 1000)),
     ]
-    return "\n".join(lines)
+    if contest.deflate:
+        columns.append(
+            Column("bytes a message", lambda rounds: _digits(statistics.median(one.bytes_a_delivery for one in rounds)))
+        )
+    return [*columns, *_BUSY]
+
+
+_BUSY = (
+    Column("server busy", lambda rounds: f"{statistics.median(one.server_busy for one in rounds):.0%}"),
+    Column("load generator busy", lambda rounds: f"{statistics.median(one.load_busy for one in rounds):.0%}"),
+)
 
 
 def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(results: Sequence[Measurement], first: Sequence[Measurement]) -> list[str]:
-    if any(result.faults for result in results):
-        cost, ratio = "void", "–"
-    else:
-        cost = _spread([result.cost for result in results])
-        ratio = _spread([result.cost / base.cost for result, base in zip(results, first, strict=True)])
-    if any(base.faults for base in first):
-        ratio = "–"
-    reports = [result.report for result in results]
-    latencies = (
-        statistics.median(report.p50_ms for report in reports),
-        statistics.median(report.p99_ms for report in reports),
-        max(report.max_ms for report in reports),
-    )
-    return [
-        results[0].system,
-        cost,
-        ratio,
-        " / ".join(f"{ms:g}" for ms in latencies),
-        f"{statistics.median(result.server_busy for result in results):.0%}",
-        f"{statistics.median(result.load_busy for result in results):.0%}",
-        str(sum(result.bursts for result in results)),
-        f"{sum(result.server_cpu for result in results):.2f}",
-    ]
+def ratios(rounds: Rounds, base: Rounds, figure: Callable[[Measurement], float]) -> list[float]:
+    """How many times the base each round took; empty if one of the two is void."""
+    if void(rounds) or void(base) or not all(figure(one) for one in base):
+        return []
+    return [figure(one) / figure(other) for one, other in zip(rounds, base, strict=False)]
+
+
+def _ratios(rounds: Rounds, base: Rounds, figure: Callable[[Measurement], float]) -> str:
+    found = ratios(rounds, base, figure)
+    return _spread(found) if found else "–"
+
+
+def _against(rounds: Rounds, beside: Mapping[str, Rounds], figure: Callable[[Measurement], float]) -> str:
+    base = beside.get(rounds[0].system)
+    return _ratios(rounds, base, figure) if base else "–"
+
+
+def _milliseconds(microseconds: Sequence[int]) -> str:
+    return _digits(statistics.median(microseconds) / 1000)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -84,29 +139,48 @@ def _spread(values: Sequence[float]) -> str:
 
 def _digits(value: float) -> str:
     """Three significant digits, never in exponent form."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
-def _notes(results: Sequence[Measurement]) -> Iterable[str]:
-    name = results[0].system
-    for turn, result in enumerate(results, 1):
-        for fault in result.faults:
-            yield f"{name}, round {turn}: {fault}"
-    if any(result.load_busy > SATURATED for result in results):
+def _notes(rounds: Rounds) -> Iterator[str]:
+    name = rounds[0].system
+    for one in rounds:
+        for fault in one.faults:
+            yield f"{name}, round {one.turn}: {fault}"
+    if void(rounds):
+        return
+    if any(one.load_busy > SATURATED for one in rounds) and rounds[0].kind is not Kind.IDLE:
         yield f"{name}: the load generator was the bottleneck (the latencies are its own)"
-    disturbed = max(result.disturbed for result in results)
+    if rounds[0].deflate and rounds[0].kind is Kind.BURSTS:
+        compressed = sum(one.compressed for one in rounds) / sum(one.amount for one in rounds)
+        if compressed < 1:
+            yield f"{name}: {compressed:.0%} of the messages came compressed"
+    late = sum(one.late for one in rounds)
+    if late:
+        bursts = sum(one.bursts for one in rounds)
+        yield f"{name}: {late} of {bursts} bursts left late, since the one before was under way"
+    disturbed = max(one.disturbed for one in rounds)
     if disturbed > DISTURBED:
         yield f"{name}: others took {disturbed:.0%} of the server's processor in the worst round"
 
 
-def _machine() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tornado", "redis", "hiredis"))
-    kernel, python = platform.release(), platform.python_version()
-    return f"{_processor()} ({os.cpu_count()}), Linux {kernel}, Python {python}, {packages}."
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+def _about(results: Results) -> Iterator[str]:
+    machine, extent = results.machine, results.extent
+    yield (
+        f"Medians (least to most), rounds: {extent['rounds']}, systems in turns, a new process each, at least "
+        f"{extent['seconds']:g} s of each after {extent['warmup']:g} s to warm up. CPU: user and system time of the "
+        "server's processes. Latency: from the moment of publication to receipt. Busy: share of the time in which a "
+        f"burst was under way. Server on processor {machine['server_on']}; load generator, Redis and publisher on "
+        f"{machine['load_on']}."
+    )
+    yield ""
+    for name, reason in results.unavailable.items():
+        yield f"- {name} was not measured: {reason}"
+    for name, versions in machine["versions"].items():
+        yield f"- {name}: {versions}"
+    for name, versions in machine["tools"].items():
+        yield f"- {name}: {versions}"
+    yield (
+        f"- machine: {machine['processor']} ({machine['processors']}), {machine['memory_gib']:g} GiB, "
+        f"{machine['kernel']}; `{results.command}` took {results.seconds / 60:.1f} minutes"
+    )

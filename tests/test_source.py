@@ -195,6 +195,32 @@ async def test_each_read_is_flushed(redis_server: RedisServer) -> None:
 
 
 @pytest.mark.gen_test
+async def test_what_comes_while_a_burst_is_relayed_goes_out_with_it(redis_server: RedisServer) -> None:
+    class Busy(Feed):
+        """A feed that takes its time with the first messages: others have arrived when it is through."""
+
+        def __call__(self, messages: Iterable[Message]) -> None:
+            super().__call__(messages)
+            if len(self.calls) == 1:
+                redis_server.publish(*(("alerts", f"more {number}") for number in range(3)))
+                with redis_server.client() as client:
+                    # What was published before has been written when this is answered.
+                    client.ping()
+
+    feed = Busy()
+    running_source = Source(redis_server.url, names=["alerts"], patterns=[], relay=feed, flush=feed.flush)
+    run = asyncio.create_task(running_source.run())
+    await running_source.subscribed.wait()
+    await publish(redis_server, *(("alerts", f"first {number}") for number in range(source.CROWD)))
+    await until(lambda: len(feed.messages) == source.CROWD + 3)
+    await until(lambda: feed.flushes != [])
+    run.cancel()
+    await asyncio.wait([run])
+    assert len(feed.calls[0]) >= source.CROWD
+    assert feed.flushes == [len(feed.calls)]
+
+
+@pytest.mark.gen_test
 async def test_what_comes_during_a_wait_goes_out_in_one_flush(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from redis.exceptions import (
 )
 
 from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.pace import Pace
+from tornado_bridge.pace import CROWD, MAX_WAIT, Pace
 
 log = structlog.get_logger(__name__)
 
@@ -66,13 +66,10 @@ class BatchParser(DefaultParser):  # type: ignore[valid-type, misc]
                 return replies
             replies.append(reply)
 
-    async def read_waiting(self) -> list[Any]:
-        """Return every reply that is complete with what has come by now, none where nothing has."""
-        try:
-            async with asyncio.timeout(0):
-                return await self.read_batch()
-        except TimeoutError:
-            return []
+    @property
+    def waiting(self) -> bool:
+        """Whether asyncio holds bytes that have not been read: `read_batch` does not wait for them."""
+        return bool(self._stream._buffer)
 
 
 class Source:
@@ -174,19 +171,36 @@ class Source:
                     silence.reschedule(clock() + SILENCE)
 
     async def _relay_and_flush(self, messages: list[Message], parser: BatchParser, clock: Callable[[], float]) -> None:
-        """Relay the messages of a read, and of what the pace waits for, and flush once."""
-        wait = self._pace.wait(clock(), len(messages))
+        """Relay the messages of a read with what comes right behind them, and flush once."""
+        started = clock()
+        wait = self._pace.wait(started, len(messages))
         self._relay(messages)
         try:
-            if wait:
+            # A burst comes in several reads; the rest of it has often arrived while its beginning was relayed.
+            if wait or len(messages) >= CROWD:
                 await asyncio.sleep(wait)
-                more = self._messages(await parser.read_waiting(), set())
-                self._pace.note_wait(len(more))
-                self._relay(more)
+                gathered = await self._gather(parser, clock, started + MAX_WAIT)
+                if wait:
+                    self._pace.note_wait(gathered)
         finally:
-            started = clock()
+            flushing = clock()
             self._flush()
-            self._pace.note_flush(started, clock(), waited=wait > 0)
+            self._pace.note_flush(flushing, clock(), waited=wait > 0)
+
+    async def _gather(self, parser: BatchParser, clock: Callable[[], float], until: float) -> int:
+        """Relay what has come by now, until there is no more or time is up; returns how many messages."""
+        gathered = 0
+        while True:
+            # One turn of the loop finds the socket readable, and the next one reads it.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if not parser.waiting:
+                return gathered
+            messages = self._messages(await parser.read_batch(), set())
+            gathered += len(messages)
+            self._relay(messages)
+            if clock() >= until:
+                return gathered
 
     def _messages(self, replies: list[Any], awaited: set[bytes]) -> list[Message]:
         """Return the messages among the replies of Redis; `awaited` are the subscriptions not confirmed yet."""

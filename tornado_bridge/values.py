@@ -40,7 +40,7 @@ TIMESTAMP: dict[str, Any] = {
 
 _NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?").fullmatch
 # What needs no change but for trailing zeros, as most numbers do not; within 64 digits by its bounds.
-_PLAIN_NUMBER = r"(?:-?[1-9][0-9]{0,31}(?:\.[0-9]{1,32})?|-?0\.[0-9]{0,30}[1-9]0{0,30}|0)"
+_PLAIN_NUMBER = r"(?:-?[1-9][0-9]{0,31}+(?:\.[0-9]{1,32}+)?|-?0\.[0-9]{0,30}[1-9]0{0,30}|0)"
 _PLAIN = re.compile(_PLAIN_NUMBER).fullmatch
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)").fullmatch
 # RFC 3339 section 5.6 with an upper-case T.
@@ -100,7 +100,7 @@ def decimals(payload: msgspec.Struct, *members: str) -> list[str]:
     literals = b",".join(found).decode()
     if plain(literals):
         numbers = literals.split(",")
-        return list(map(_without_zeros, numbers)) if "0," in literals or literals[-1] == "0" else numbers
+        return [number if number[-1] != "0" else _without_zeros(number) for number in numbers]
     return [decimal(raw, member) for raw, member in zip(found, members, strict=True)]
 
 
