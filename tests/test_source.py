@@ -255,6 +255,37 @@ async def test_nothing_that_comes_during_a_wait_is_no_fault(
     assert pace.brought == [0, 0, 0]
 
 
+@pytest.mark.gen_test(timeout=10)
+async def test_a_subscription_may_be_confirmed_while_events_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "Pace", Patience)
+    monkeypatch.setattr(source, "SILENCE", 1.0)
+    monkeypatch.setattr(source, "PING_INTERVAL", 0.1)
+    feeds: list[Feed] = []
+
+    async def confirm_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Confirm the pattern, send an event of it, and confirm the name once that has been relayed."""
+        while data := await reader.read(65_536):
+            for command in data.split(b"*")[1:]:
+                if b"PSUBSCRIBE" in command:
+                    writer.write(b"*3\r\n$10\r\npsubscribe\r\n$8\r\ncandle:\x2a\r\n:1\r\n")
+                    writer.write(b"*4\r\n$8\r\npmessage\r\n$8\r\ncandle:\x2a\r\n$8\r\ncandle:1\r\n$1\r\nx\r\n")
+                elif b"SUBSCRIBE" in command:
+                    await until(lambda: feeds[0].messages != [])
+                    writer.write(b"*3\r\n$9\r\nsubscribe\r\n$6\r\nalerts\r\n:2\r\n")
+                elif b"PING" in command:
+                    writer.write(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n")
+                elif b"\r\n" in command:
+                    writer.write(b"+OK\r\n")
+
+    async with not_redis(confirm_late) as (url, tries), running(url) as (running_source, feed):
+        feeds.append(feed)
+        await running_source.subscribed.wait()
+        await asyncio.sleep(1.5)
+        assert running_source.subscribed.is_set()
+        assert (running_source.connects, len(tries)) == (1, 1)
+    assert feed.messages == [(b"candle:1", b"x")]
+
+
 @pytest.mark.gen_test
 async def test_events_that_wait_are_flushed_where_redis_goes_away(
     own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, log_lines: LogLines

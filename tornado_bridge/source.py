@@ -166,12 +166,13 @@ class Source:
             while True:
                 messages = self._messages(await parser.read_batch(), awaited)
                 if messages:
-                    await self._relay_and_flush(messages, parser, clock)
+                    await self._relay_and_flush(messages, parser, awaited)
                 if not awaited:
                     silence.reschedule(clock() + SILENCE)
 
-    async def _relay_and_flush(self, messages: list[Message], parser: BatchParser, clock: Callable[[], float]) -> None:
+    async def _relay_and_flush(self, messages: list[Message], parser: BatchParser, awaited: set[bytes]) -> None:
         """Relay the messages of a read with what comes right behind them, and flush once."""
+        clock = asyncio.get_running_loop().time
         started = clock()
         wait = self._pace.wait(started, len(messages))
         self._relay(messages)
@@ -179,7 +180,7 @@ class Source:
             # A burst comes in several reads; the rest of it has often arrived while its beginning was relayed.
             if wait or len(messages) >= CROWD:
                 await asyncio.sleep(wait)
-                gathered = await self._gather(parser, clock, started + MAX_WAIT)
+                gathered = await self._gather(parser, awaited, started + MAX_WAIT)
                 if wait:
                     self._pace.note_wait(gathered)
         finally:
@@ -187,8 +188,9 @@ class Source:
             self._flush()
             self._pace.note_flush(flushing, clock(), waited=wait > 0)
 
-    async def _gather(self, parser: BatchParser, clock: Callable[[], float], until: float) -> int:
+    async def _gather(self, parser: BatchParser, awaited: set[bytes], until: float) -> int:
         """Relay what has come by now, until there is no more or time is up; returns how many messages."""
+        clock = asyncio.get_running_loop().time
         gathered = 0
         while True:
             # One turn of the loop finds the socket readable, and the next one reads it.
@@ -196,7 +198,7 @@ class Source:
             await asyncio.sleep(0)
             if not parser.waiting:
                 return gathered
-            messages = self._messages(await parser.read_batch(), set())
+            messages = self._messages(await parser.read_batch(), awaited)
             gathered += len(messages)
             self._relay(messages)
             if clock() >= until:
