@@ -246,6 +246,16 @@ async def test_an_unsubscribed_connection_is_in_no_cohort(bridge: WebSocketBridg
 
 
 @pytest.mark.gen_test
+async def test_no_event_follows_the_answer_that_ends_its_subscription(bridge: WebSocketBridge, key: str) -> None:
+    async with connected(bridge, key) as (client, _):
+        # Relayed, and to be flushed with what comes right behind it.
+        bridge._relay.relay([(CANDLE[0].encode(), CANDLE[1].encode())])
+        await client.send(text('{"action":"unsubscribe","channels":["candles:BTC-USD:1h"]}'))
+        assert '"candle_close"' in await client.message()
+        assert await client.message() == '{"type":"unsubscribed","channels":["candles:BTC-USD:1h"]}'
+
+
+@pytest.mark.gen_test
 async def test_the_answers_to_one_message_come_in_order(bridge: WebSocketBridge, key: str) -> None:
     async with connected(bridge, key) as (client, _):
         await client.send(text('{"action":"subscribe","channels":["nonsense","signals:*:*"]}'))

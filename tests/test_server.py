@@ -583,7 +583,7 @@ async def test_the_collector_passes_over_what_was_there_at_the_start(keys: Path,
     before = gc.get_threshold(), gc.get_freeze_count()
     async with serve(settings(keys, redis_server.url)) as listening:
         await listening.url()
-        assert gc.get_threshold() == (server.COLLECT_AFTER, *before[0][1:])
+        assert gc.get_threshold() == server.COLLECT_AFTER
         assert gc.get_freeze_count() > 10_000
     assert (gc.get_threshold(), gc.get_freeze_count()) == before
 

@@ -113,8 +113,9 @@ class Connection:
             return
         try:
             answer = self._dialogue.answer(text, self.allowance, self.subscriptions)
-            self.outlet.write(b"".join(answer.replies))
+            # First, since it writes what was published to the subscriptions that the answer ends.
             self._hub.assign(self.outlet, answer.subscriptions)
+            self.outlet.write(b"".join(answer.replies))
         except Exception as error:  # one client message: a fault of ours ends this connection and no other
             self._faults.error("client message failed", error=type(error).__name__, key=self.allowance.key.name)
             self.dismiss(CloseCode.INTERNAL_ERROR, "Internal error")

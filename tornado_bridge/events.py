@@ -60,7 +60,7 @@ class EventType:
         return self.channel_name(**{name: parameters[name] for name in names})
 
 
-# Nothing in an event or an envelope can lead back to it: the collector need not look.
+# Nothing that is read leads back to the event: the collector need not look.
 class Event(msgspec.Struct, Generic[PayloadT], frozen=True, gc=False):
     """One event as a plugin sees it.
 

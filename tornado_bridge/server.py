@@ -25,8 +25,11 @@ from tornado_bridge.settings import COMMAND_LINE, Settings
 
 log = structlog.get_logger(__name__)
 
-# So many more objects that could be part of a cycle than were freed: more than one read of Redis makes.
-COLLECT_AFTER = 20_000
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+# The collector looks when there are so many more objects that could be part of a cycle than were freed, more than one
+# read of Redis makes; at the older ones each tenth and each twentieth time, since clients that have gone leave some.
+COLLECT_AFTER = (10_000, 10, 2)
 
 
 def run(settings: Settings, on_listening: Callable[[str], None]) -> None:
@@ -57,6 +60,8 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
     async with contextlib.AsyncExitStack() as stack:
         redis_url, password = _redis(settings, stack)
         bridge = _bridge(settings, redis_url, password)
+        # Before the first client: what is frozen is never freed.
+        stack.enter_context(_settled_collector())
         with _listening(settings, "port", settings.port):
             server, port = app.serve(
                 bridge,
@@ -76,11 +81,11 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
         failed = asyncio.create_task(bridge.failure())
         stopped = asyncio.create_task(stopping.wait())
         await asyncio.wait({first, failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stack.enter_context(_settled_collector())
         if first.done():
             on_listening(f"http://{_bracketed(settings.host)}:{port}")
         await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         fault = failed.exception() if failed.done() else None
+        _ignore_signals()
         log.info("stopping")
         server.stop()
         await bridge.stop()
@@ -92,23 +97,26 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
 
 
 def _stop_on_signals(stopping: asyncio.Event) -> None:
-    """Stop on SIGTERM and SIGINT; a second one breaks off neither the drain nor the end of the process after it.
-
-    The loop's own handlers are gone as soon as it is closed, and Python's as the interpreter ends: only a signal that
-    is ignored is ignored to the last.
-    """
+    """Stop on SIGTERM and SIGINT."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
 
     def stop(*_: object) -> None:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
         # A bridge that has failed is on its way out with its loop closed.
         if not loop.is_closed():
             loop.call_soon_threadsafe(stopping.set)
 
-    for number in numbers:
+    for number in STOP_SIGNALS:
         signal.signal(number, stop)
+
+
+def _ignore_signals() -> None:
+    """Have no further signal break off the drain, or the end of the process after it.
+
+    The loop's own handlers are gone as soon as it is closed, and Python's as the interpreter ends: only a signal that
+    is ignored is ignored to the last.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _redis(settings: Settings, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> tuple[str, str | None]:
@@ -198,7 +206,7 @@ def _settled_collector() -> Iterator[None]:
     thresholds = gc.get_threshold()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, *thresholds[1:])
+    gc.set_threshold(*COLLECT_AFTER)
     try:
         yield
     finally:

@@ -114,6 +114,9 @@ class Source:
         self._relay = relay
         self._flush = flush
         self._pace = Pace()
+        # Subscriptions that Redis has not confirmed, and what ends a connection that says nothing.
+        self._awaited: set[bytes] = set()
+        self._silence = asyncio.Timeout(None)
         self.subscribed = asyncio.Event()
         self.tried = asyncio.Event()
         self.connects = 0
@@ -160,37 +163,40 @@ class Source:
     async def _read(self) -> None:
         parser = self._connection._parser
         assert isinstance(parser, BatchParser)
-        awaited = {name.encode() for name in (*self._patterns, *self._names)}
-        clock = asyncio.get_running_loop().time
-        async with asyncio.timeout(SILENCE) as silence:
+        self._awaited = {name.encode() for name in (*self._patterns, *self._names)}
+        async with asyncio.timeout(SILENCE) as self._silence:
             while True:
-                messages = self._messages(await parser.read_batch(), awaited)
+                messages = self._messages(await parser.read_batch())
                 if messages:
-                    await self._relay_and_flush(messages, parser, awaited)
-                if not awaited:
-                    silence.reschedule(clock() + SILENCE)
+                    await self._relay_and_flush(messages, parser)
+                self._note_heard()
 
-    async def _relay_and_flush(self, messages: list[Message], parser: BatchParser, awaited: set[bytes]) -> None:
+    def _note_heard(self) -> None:
+        if not self._awaited:
+            self._silence.reschedule(asyncio.get_running_loop().time() + SILENCE)
+
+    async def _relay_and_flush(self, messages: list[Message], parser: BatchParser) -> None:
         """Relay the messages of a read with what comes right behind them, and flush once."""
-        clock = asyncio.get_running_loop().time
-        started = clock()
+        started = time.monotonic()
+        until = started + MAX_WAIT
         wait = self._pace.wait(started, len(messages))
         self._relay(messages)
         try:
             # A burst comes in several reads; the rest of it has often arrived while its beginning was relayed.
-            if wait or len(messages) >= CROWD:
+            if wait or (len(messages) >= CROWD and time.monotonic() < until):
+                # The relay may have taken its time, and is none of Redis' silence.
+                self._note_heard()
                 await asyncio.sleep(wait)
-                gathered = await self._gather(parser, awaited, started + MAX_WAIT)
+                gathered = await self._gather(parser, until)
                 if wait:
                     self._pace.note_wait(gathered)
         finally:
-            flushing = clock()
+            flushing = time.monotonic()
             self._flush()
-            self._pace.note_flush(flushing, clock(), waited=wait > 0)
+            self._pace.note_flush(flushing, time.monotonic(), waited=wait > 0)
 
-    async def _gather(self, parser: BatchParser, awaited: set[bytes], until: float) -> int:
+    async def _gather(self, parser: BatchParser, until: float) -> int:
         """Relay what has come by now, until there is no more or time is up; returns how many messages."""
-        clock = asyncio.get_running_loop().time
         gathered = 0
         while True:
             # One turn of the loop finds the socket readable, and the next one reads it.
@@ -198,27 +204,28 @@ class Source:
             await asyncio.sleep(0)
             if not parser.waiting:
                 return gathered
-            messages = self._messages(await parser.read_batch(), awaited)
+            messages = self._messages(await parser.read_batch())
             gathered += len(messages)
             self._relay(messages)
-            if clock() >= until:
+            self._note_heard()
+            if time.monotonic() >= until:
                 return gathered
 
-    def _messages(self, replies: list[Any], awaited: set[bytes]) -> list[Message]:
-        """Return the messages among the replies of Redis; `awaited` are the subscriptions not confirmed yet."""
+    def _messages(self, replies: list[Any]) -> list[Message]:
+        """Return the messages among the replies of Redis, and note which subscriptions are confirmed."""
         messages: list[Message] = []
         for reply in replies:
             if not isinstance(reply, list):
                 # Once all is confirmed, an error answers a PING that this user may not send: Redis is there.
-                if isinstance(reply, Exception) and awaited:
+                if isinstance(reply, Exception) and self._awaited:
                     raise reply
             elif reply[0] == b"pmessage":
                 messages.append((reply[2], reply[3]))
             elif reply[0] == b"message":
                 messages.append((reply[1], reply[2]))
             elif reply[0] in (b"psubscribe", b"subscribe"):
-                awaited.discard(reply[1])
-                if not awaited:
+                self._awaited.discard(reply[1])
+                if not self._awaited:
                     self._note_up()
         return messages
 
