@@ -286,6 +286,30 @@ async def test_a_subscription_may_be_confirmed_while_events_wait(monkeypatch: py
     assert feed.messages == [(b"candle:1", b"x")]
 
 
+@pytest.mark.gen_test(timeout=10)
+async def test_a_relay_that_takes_its_time_is_no_silence_of_redis(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Feed):
+        def __call__(self, messages: Iterable[Message]) -> None:
+            super().__call__(messages)
+            time.sleep(1.1)
+
+    monkeypatch.setattr(source, "Pace", Patience)
+    monkeypatch.setattr(source, "SILENCE", 1.0)
+    monkeypatch.setattr(source, "PING_INTERVAL", 0.1)
+    feed = Slow()
+    running_source = Source(redis_server.url, names=["alerts"], patterns=[], relay=feed, flush=feed.flush)
+    run = asyncio.create_task(running_source.run())
+    await running_source.subscribed.wait()
+    await publish(redis_server, ("alerts", "1"))
+    await until(lambda: feed.flushes != [])
+    await asyncio.sleep(0.3)
+    assert (running_source.connects, running_source.subscribed.is_set()) == (1, True)
+    run.cancel()
+    await asyncio.wait([run])
+
+
 @pytest.mark.gen_test
 async def test_events_that_wait_are_flushed_where_redis_goes_away(
     own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, log_lines: LogLines
