@@ -89,6 +89,27 @@ async def test_what_came_with_the_handshake_is_answered(http_port: int, key: str
 
 
 @pytest.mark.gen_test
+async def test_an_answer_that_the_socket_takes_in_part_comes_whole(
+    http_port: int, key: str, by_tornado: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = socket.socket.send
+    parts: list[bytes] = []
+
+    def send_less(self: socket.socket, data: bytes) -> int:
+        if bytes(data[:12]) == b"HTTP/1.1 101":
+            parts.append(data)
+            return send(self, data[:5])
+        return send(self, data)
+
+    monkeypatch.setattr(socket.socket, "send", send_less)
+    with at_once(http_port, handshake(key) + SUBSCRIBE) as client:
+        assert await client.status() == 101
+        assert await client.message() == SUBSCRIBED
+    assert len(parts) == 1
+    assert by_tornado == []
+
+
+@pytest.mark.gen_test
 async def test_a_key_in_the_query_is_admitted_right_away(
     http_port: int, bridge: WebSocketBridge, key: str, by_tornado: list[object]
 ) -> None:

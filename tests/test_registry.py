@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -263,6 +263,64 @@ def test_a_plugin_is_called_for_its_own_events_alone() -> None:
         parameters = {"symbol": "BTC-USD", "timeframe": "1h"}
         route.plugin.transform(event=Event(route.event_type.name, "s", parameters, "", decoded, "coinbase"))
     assert heard == ["trade"]
+
+
+# How a plugin is called
+
+
+def called(plugin: object) -> Any:
+    """Return what the relay gets of a plugin for one event."""
+    route = route_of(plugin)
+    payload = route.decode('{"price":1.5,"side":"buy"}')
+    return route.plugin.call(Event("trade", "s", {"symbol": "BTC-USD"}, "", payload, "coinbase"))
+
+
+class Wrapped(Trades):
+    """A plugin that wraps its own transform."""
+
+    @hookimpl(wrapper=True, specname="transform")
+    def twice(self) -> Generator[None, list[Envelope], list[Envelope]]:
+        return (yield) * 2
+
+
+class Followed(Trades):
+    """A plugin with a second transform, which pluggy asks first."""
+
+    @hookimpl(specname="transform", tryfirst=True)
+    def nothing_yet(self) -> None:
+        return None
+
+
+class Replaced(Trades):
+    @hookimpl(specname="transform", tryfirst=True)
+    def instead(self, event: Event[Trade]) -> list[Envelope]:
+        return [Envelope("trades:ETH-USD", {})]
+
+
+class Indifferent(Trades):
+    """A plugin that does not look at the event."""
+
+    @hookimpl
+    def transform(self) -> list[Envelope]:  # type: ignore[override]
+        return []
+
+
+ENVELOPE = Envelope("trades:BTC-USD", {"price": "1.5", "side": "buy"})
+
+
+@pytest.mark.parametrize(
+    ("plugin", "envelopes"),
+    [
+        (Trades(), [ENVELOPE]),
+        (Wrapped(), [ENVELOPE, ENVELOPE]),
+        (Followed(), [ENVELOPE]),
+        (Replaced(), [Envelope("trades:ETH-USD", {})]),
+        (Indifferent(), []),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_plugin_is_called_as_pluggy_would(plugin: object, envelopes: list[Envelope]) -> None:
+    assert called(plugin) == envelopes
 
 
 # What stops a start.

@@ -142,7 +142,7 @@ class Relay:
                 raise InvalidEvent(_decoding_fault(error)) from None
             event = Event(way.type, way.source, way.parameters, way.channel, read, self._exchange)
             result = way.transform(event)
-            checked = (way.check(result),) if type(result) is Envelope else _checked(way, result)
+            checked = (way.check(result),) if isinstance(result, Envelope) else _checked(way, result)
         except InvalidEvent as error:
             tally.invalid += 1
             self._log.warning("event dropped", event_type=way.type, cause=error.reason)
@@ -183,11 +183,9 @@ class Relay:
 
 
 def _checked(way: _Way, result: Any) -> Sequence[CheckedEnvelope]:
-    """Check all that a plugin returned before any of it is published."""
+    """Check all that a plugin returned, other than one envelope, before any of it is published."""
     if result is None:
         return ()
-    if isinstance(result, Envelope):
-        return (way.check(result),)
     checked: list[CheckedEnvelope] = []
     for envelope in result:
         if not isinstance(envelope, Envelope):
