@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
@@ -15,7 +15,11 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=["tornado_bridge", "tornado_bridge.plugins", "tornado_bridge.schemas"],
+    packages=[
+        *find_packages(include=["tornado_bridge", "tornado_bridge.*"]),
+        "tornado_bridge.plugins",
+        "tornado_bridge.schemas",
+    ],
     package_dir={"tornado_bridge.plugins": "plugins", "tornado_bridge.schemas": "schemas"},
     package_data={"tornado_bridge": ["py.typed"], "tornado_bridge.schemas": ["*.json"]},
     install_requires=[

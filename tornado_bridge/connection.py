@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 from tornado.iostream import IOStream
 
-from tornado_bridge import frames
 from tornado_bridge.admission import Allowance
-from tornado_bridge.frames import CloseCode
 from tornado_bridge.heartbeat import Heartbeat
 from tornado_bridge.hub import NO_SUBSCRIPTIONS, Hub, Subscriptions
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.outlet import Outlet
 from tornado_bridge.protocol import Dialogue
 from tornado_bridge.websocket import WebSocket
+from tornado_bridge.wire import frames
+from tornado_bridge.wire.frames import CloseCode
 
 # Client messages over this many bytes are refused with 1009 (PROTOCOL.md section 1).
 MAX_MESSAGE = 65_536

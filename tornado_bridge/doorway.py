@@ -12,9 +12,9 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerConnectionDelegate, format_timestamp
 from tornado.iostream import IOStream
 
-from tornado_bridge import deflate, opening
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.logs import ThrottledLog
+from tornado_bridge.wire import deflate, handshake
 
 log = structlog.get_logger(__name__)
 _logger = logging.getLogger(__name__)
@@ -70,17 +70,17 @@ class Doorway(HTTPServer):
     def _let_in(self, stream: IOStream) -> bool:
         """Let in the usual client; False leaves all that it has sent to be read."""
         try:
-            begun = opening.read(stream.socket.recv(self._max_header_size, socket.MSG_PEEK))
+            begun = handshake.read(stream.socket.recv(self._max_header_size, socket.MSG_PEEK))
         except OSError:
             return False
         if begun is None or begun.path != self._path or self._bridge.full:
             return False
-        if not opening.may_come(begun.headers.get("origin"), self._allow_origin):
+        if not handshake.may_come(begun.headers.get("origin"), self._allow_origin):
             return False
         offers = begun.headers.get("sec-websocket-extensions", "")
         agreement = deflate.agree(offers) if self._bridge.compression else None
         extensions, window = (None, None) if agreement is None else (agreement.header, agreement.window)
-        answer = opening.answer(begun.headers, server=_SERVER, date=_date(int(time.time())), extensions=extensions)
+        answer = handshake.answer(begun.headers, server=_SERVER, date=_date(int(time.time())), extensions=extensions)
         try:
             stream.socket.recv(begun.size)
             sent = stream.socket.send(answer)
@@ -92,7 +92,7 @@ class Doorway(HTTPServer):
         # A line that nobody wants is not made: that alone would take 15 µs.
         if _logger.isEnabledFor(logging.DEBUG):
             log.debug("request", method="GET", path=self._path, status=101)
-        self._hand_over(stream, opening.api_key(begun.headers, begun.key), window)
+        self._hand_over(stream, handshake.api_key(begun.headers, begun.key), window)
         return True
 
     def _hand_over(self, stream: IOStream, key: str | None, window: int | None) -> None:

@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from tornado_bridge import frames, lint
+from tornado_bridge import lint
 from tornado_bridge.errors import BridgeError
 from tornado_bridge.events import Envelope, EventType
 from tornado_bridge.validation import Validator
+from tornado_bridge.wire import frames
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
-from tornado_bridge import deflate, frames
-from tornado_bridge.frames import FrameReader, Opcode, ProtocolError, Received
 from tornado_bridge.outlet import Outlet
+from tornado_bridge.wire import deflate, frames
+from tornado_bridge.wire.frames import FrameReader, Opcode, ProtocolError, Received
 
 # One turn of the loop reads at most this many bytes of one client and handles at most this many messages and control
 # frames; a message that is longer than the former, as a compressed one can be, is the last of its turn.

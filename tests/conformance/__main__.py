@@ -21,10 +21,10 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
 
-from tornado_bridge import deflate, frames
-from tornado_bridge.frames import Opcode
 from tornado_bridge.outlet import Outlet, SlowRule
 from tornado_bridge.websocket import Handshake, WebSocket
+from tornado_bridge.wire import deflate, frames
+from tornado_bridge.wire.frames import Opcode
 
 COMPRESSION = (
     f"{section}.{number}" for section in ("12.1", "12.4", "13.1", "13.3", "13.4", "13.7") for number in (3, 4, 5, 11)

@@ -1,4 +1,4 @@
-"""tornado_bridge.deflate: offers and answers, batches as somebody else's client reads them, messages of clients."""
+"""tornado_bridge.wire.deflate: offers and answers, batches as somebody else's client reads them, messages of clients."""
 
 import contextlib
 import itertools
@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.peer import Inflating
-from tornado_bridge import deflate, frames
-from tornado_bridge.deflate import Compression, agree, compress, inflate
-from tornado_bridge.frames import ProtocolError
+from tornado_bridge.wire import deflate, frames
+from tornado_bridge.wire.deflate import Compression, agree, compress, inflate
+from tornado_bridge.wire.frames import ProtocolError
 
 ANSWER = "permessage-deflate; client_no_context_takeover"
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.peer import read_frame
-from tornado_bridge import frames
-from tornado_bridge.frames import FrameReader, Opcode, ProtocolError, Received
+from tornado_bridge.wire import frames
+from tornado_bridge.wire.frames import FrameReader, Opcode, ProtocolError, Received
 
 MAX_MESSAGE = 65_536
 

@@ -1,4 +1,4 @@
-"""tornado_bridge.opening: which opening handshakes are read, and that they are read as Tornado reads them."""
+"""tornado_bridge.wire.handshake: which opening handshakes are read, and that they are read as Tornado reads them."""
 
 import pytest
 from hypothesis import given
@@ -7,9 +7,9 @@ from tornado.httputil import HTTPHeaders, parse_request_start_line
 from tornado.websocket import WebSocketProtocol13
 
 from tests.raw import handshake
-from tornado_bridge import opening
 from tornado_bridge.app import STREAM_PATH
-from tornado_bridge.opening import Opening
+from tornado_bridge.wire import handshake as opening
+from tornado_bridge.wire.handshake import Opening
 
 USUAL = handshake("secret")
 NONCE = "AAAAAAAAAAAAAAAAAAAAAA=="

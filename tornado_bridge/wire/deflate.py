@@ -5,8 +5,8 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 
-from tornado_bridge import frames
-from tornado_bridge.frames import CloseCode, ProtocolError
+from tornado_bridge.wire import frames
+from tornado_bridge.wire.frames import CloseCode, ProtocolError
 
 # Of realistic candles, 50 a batch: 45 bytes a message of 189 with a window of 12 bits as with one of 15, and 48 with
 # one of 10. One window for all who offer that much makes one cohort of them.
