@@ -54,7 +54,7 @@ setup(
     },
     entry_points={
         "console_scripts": ["tornado-bridge = tornado_bridge.cli:main"],
-        "pytest11": ["tornado_bridge = tornado_bridge.pytest_plugin"],
+        "pytest11": ["tornado_bridge = tornado_bridge.testing.fixtures"],
         "tornado_bridge": [
             "candle = tornado_bridge.plugins.candle",
             "signals = tornado_bridge.plugins.signals",

@@ -21,9 +21,9 @@ from tests.test_schemas import mutations
 from tornado_bridge import Envelope, Event, EventType, app, asyncapi, cli, envelope_schema, hookimpl, values
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.keys import FixedKeys, KeyRing
+from tornado_bridge.redaction.validation import load_schema
 from tornado_bridge.registry import Registry
 from tornado_bridge.settings import Settings
-from tornado_bridge.validation import load_schema
 
 Object = dict[str, Any]
 

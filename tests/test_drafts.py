@@ -1,7 +1,7 @@
 """tornado_bridge.drafts: events written with parts of them changed."""
 
 from tornado_bridge.drafts import Draft, Group, Slot, literal
-from tornado_bridge.provenance import Input
+from tornado_bridge.redaction.declaration import Input
 
 SYMBOL = Slot(Input("symbol", part=True), "BTC")
 PRICE = Slot(Input("price"), "1.50")

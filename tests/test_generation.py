@@ -11,7 +11,7 @@ from tests.planted import CANDLE, SIGNALS, Quotes, clean
 from tornado_bridge import Envelope, EventType, InvalidEvent, envelope_schema, values
 from tornado_bridge.drafts import Slot
 from tornado_bridge.generation import Generator, canaries
-from tornado_bridge.provenance import Declaration
+from tornado_bridge.redaction.declaration import Declaration
 from tornado_bridge.registry import Registry, Route
 from tornado_bridge.rehearsal import Rehearsal
 

@@ -16,7 +16,7 @@ from tornado_bridge.admission import Allowance
 from tornado_bridge.channels import Form, Grammar, Rule
 from tornado_bridge.keys import Key
 from tornado_bridge.protocol import Dialogue
-from tornado_bridge.validation import Validator
+from tornado_bridge.redaction.validation import Validator
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.planted import Quotes, public
 from tornado_bridge import Envelope, EventType, values
-from tornado_bridge.provenance import CHANNEL, ENVELOPES, ORDER, PRESENCE
+from tornado_bridge.redaction.declaration import CHANNEL, ENVELOPES, ORDER, PRESENCE
 from tornado_bridge.rehearsal import (
     FAILED,
     INVALID,

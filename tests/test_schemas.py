@@ -11,10 +11,10 @@ import jsonschema
 import pytest
 
 from tests.payloads import PRIVATE
-from tornado_bridge import lint
 from tornado_bridge.protocol import ErrorCode
+from tornado_bridge.redaction import closed_schema
+from tornado_bridge.redaction.validation import Validator, load_schema
 from tornado_bridge.registry import Registry
-from tornado_bridge.validation import Validator, load_schema
 
 Schema = dict[str, Any]
 
@@ -132,7 +132,7 @@ def test_the_examples_of_a_message_show_every_member(schema: Schema) -> None:
 
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_an_envelope_is_closed_by_the_linter_s_standard(name: str) -> None:
-    assert list(lint.findings(load_schema(name))) == []
+    assert list(closed_schema.findings(load_schema(name))) == []
 
 
 @pytest.mark.parametrize("name", [*SERVER_MESSAGES, *ENVELOPES])

@@ -19,8 +19,8 @@ import tornado_bridge
 from tornado_bridge.channels import WILDCARD, Rule
 from tornado_bridge.events import EventType
 from tornado_bridge.protocol import ErrorCode
+from tornado_bridge.redaction.validation import Validator, load_schema
 from tornado_bridge.registry import Registry
-from tornado_bridge.validation import Validator, load_schema
 from tornado_bridge.wire.frames import CloseCode
 
 VERSION = "3.1.0"

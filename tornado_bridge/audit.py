@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 
 from tornado_bridge.drafts import UNCHANGED, Changes, Draft, Part, literal
 from tornado_bridge.generation import Generator, canaries
-from tornado_bridge.provenance import (
+from tornado_bridge.redaction.declaration import (
     DERIVED,
     EARLIER,
     ENVELOPES,
@@ -21,9 +21,9 @@ from tornado_bridge.provenance import (
     Declaration,
     Input,
 )
+from tornado_bridge.redaction.shapes import ends
 from tornado_bridge.registry import Route
 from tornado_bridge.rehearsal import Outcome, Outputs, Rehearsal, differing, outputs_of
-from tornado_bridge.shapes import ends
 
 CASES = 4_000
 SEED = 20_260_219

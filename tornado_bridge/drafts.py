@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from tornado_bridge.provenance import Input
-from tornado_bridge.shapes import End
+from tornado_bridge.redaction.declaration import Input
+from tornado_bridge.redaction.shapes import End
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

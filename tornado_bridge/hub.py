@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tornado_bridge.channels import Grammar
-from tornado_bridge.egress import CheckedEnvelope
+from tornado_bridge.redaction.firewall import CheckedEnvelope
 from tornado_bridge.wire.deflate import Compression
 
 # Frames written together count as one for a slow client, up to this many bytes (PROTOCOL.md section 6).

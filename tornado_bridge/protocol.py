@@ -11,7 +11,7 @@ import msgspec
 from tornado_bridge import strict_json
 from tornado_bridge.admission import Allowance
 from tornado_bridge.channels import Grammar, contains
-from tornado_bridge.validation import Validator, load_schema
+from tornado_bridge.redaction.validation import Validator, load_schema
 from tornado_bridge.wire import frames
 
 # How much of a client's own text an answer repeats, in characters.

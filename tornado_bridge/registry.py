@@ -13,10 +13,10 @@ import pluggy
 from tornado_bridge import discovery, hookspecs
 from tornado_bridge.channels import Grammar, SourceForm, globs_overlap
 from tornado_bridge.discovery import Candidate
-from tornado_bridge.egress import Firewall
 from tornado_bridge.errors import PluginError
 from tornado_bridge.events import Event, EventType
-from tornado_bridge.provenance import Declaration
+from tornado_bridge.redaction.declaration import Declaration
+from tornado_bridge.redaction.firewall import Firewall
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""tornado_bridge.validation: schema files, and two validators that read a schema alike."""
+"""tornado_bridge.redaction.validation: schema files, and two validators that read a schema alike."""
 
 import re
 import time
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tornado_bridge.validation import Validator, load_schema
+from tornado_bridge.redaction.validation import Validator, load_schema
 
 MESSAGE = {
     "type": "object",

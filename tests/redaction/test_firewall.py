@@ -1,4 +1,4 @@
-"""tornado_bridge.egress: what may leave, and that what was checked is what leaves."""
+"""tornado_bridge.redaction.firewall: what may leave, and that what was checked is what leaves."""
 
 import dataclasses
 import enum
@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from tests.pipeline import text_of
-from tornado_bridge.egress import CheckedEnvelope, EnvelopeRefused, Firewall
 from tornado_bridge.errors import BridgeError
 from tornado_bridge.events import Envelope, EventType, envelope_schema
+from tornado_bridge.redaction.firewall import CheckedEnvelope, EnvelopeRefused, Firewall
 
 SIDE = {"enum": ["buy", "sell"]}
 NOTE = {"type": "string", "pattern": "^[a-z]{1,9}$", "maxLength": 9}

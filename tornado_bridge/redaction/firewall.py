@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from tornado_bridge import lint
 from tornado_bridge.errors import BridgeError
 from tornado_bridge.events import Envelope, EventType
-from tornado_bridge.validation import Validator
+from tornado_bridge.redaction import closed_schema
+from tornado_bridge.redaction.validation import Validator
 from tornado_bridge.wire import frames
 
 _encode = msgspec.json.Encoder().encode
@@ -47,13 +47,13 @@ class Firewall:
             schema = _decode(_encode(event_type.emits))
         except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise ValueError(f"the schema of {event_type.name!r} is no JSON ({error})") from None
-        for finding in lint.findings(schema):
+        for finding in closed_schema.findings(schema):
             raise ValueError(f"the schema of {event_type.name!r} is open at {finding}")
         try:
             self._envelope = Validator(schema)
         except ValueError as error:
             raise ValueError(f"the schema of {event_type.name!r} {error}") from None
-        names = lint.member_names(schema)
+        names = closed_schema.member_names(schema)
         if not isinstance(names, dict) or names.keys() != {"type", "channel", "data"}:
             raise ValueError(f"the schema of {event_type.name!r} is not that of an envelope: type, channel, data")
         # Type and channel are the same in every envelope of a channel: what is left to check is the data, unless the
@@ -120,7 +120,7 @@ def _data_validator(schema: dict[str, Any]) -> Validator:
     return Validator({**shared, **schema["properties"]["data"]})
 
 
-def _check_names(value: Any, names: "lint.Names | None", path: str) -> None:
+def _check_names(value: Any, names: "closed_schema.Names | None", path: str) -> None:
     if isinstance(value, dict):
         declared = names or {}
         if not value.keys() <= declared.keys():

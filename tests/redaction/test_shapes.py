@@ -1,4 +1,4 @@
-"""tornado_bridge.shapes: what a structure reads, as a tree."""
+"""tornado_bridge.redaction.shapes: what a structure reads, as a tree."""
 
 import dataclasses
 import datetime
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Optional, TypedDict
 import msgspec
 import pytest
 
-from tornado_bridge.shapes import ANYTHING, End, Items, Members, arrays, below, ends, shape_of
+from tornado_bridge.redaction.shapes import ANYTHING, End, Items, Members, arrays, below, ends, shape_of
 
 
 class Side(enum.Enum):

@@ -9,9 +9,9 @@ import dataclasses
 import json
 import re
 
-from tornado_bridge import lint
 from tornado_bridge.events import EventType
-from tornado_bridge.shapes import Items, Members, Shape, arrays, ends, shape_of
+from tornado_bridge.redaction import closed_schema
+from tornado_bridge.redaction.shapes import Items, Members, Shape, arrays, ends, shape_of
 
 CHANNEL = "channel"
 ENVELOPES = "(envelopes)"
@@ -65,7 +65,7 @@ class Declaration:
         }
         self._channel_parts = event_type.channel_form.parameters
         self._event_type = event_type
-        names = lint.member_names(event_type.emits) or {}
+        names = closed_schema.member_names(event_type.emits) or {}
         self.outputs = tuple(_paths(names.get("data"), ""))
         self._check(event_type.name)
 
@@ -117,7 +117,7 @@ class Declaration:
         """Return how many values the schema admits for an output at the most; None for a text or a fraction."""
         if output not in self.outputs:
             return None
-        return lint.choices(self._event_type.emits, ("data", *output.split(".")))
+        return closed_schema.choices(self._event_type.emits, ("data", *output.split(".")))
 
     def private_names(self) -> re.Pattern[str]:
         """Return a pattern of the names that are read and stand in nothing public."""
@@ -142,7 +142,7 @@ def _word(name: str) -> str:
     return rf"\b{re.escape(name)}\b"
 
 
-def _paths(names: "lint.Names | None", path: str) -> list[str]:
+def _paths(names: "closed_schema.Names | None", path: str) -> list[str]:
     found: list[str] = []
     for name, inner in (names or {}).items():
         whole = f"{path}.{name}" if path else name

@@ -1,11 +1,11 @@
-"""tornado_bridge.lint: what a closed schema is, and every way of leaving one open."""
+"""tornado_bridge.redaction.closed_schema: what a closed schema is, and every way of leaving one open."""
 
 from typing import Any
 
 import pytest
 
-from tornado_bridge import lint
-from tornado_bridge.validation import Validator
+from tornado_bridge.redaction import closed_schema
+from tornado_bridge.redaction.validation import Validator
 
 TEXT = {"type": "string", "pattern": "^[a-z]+$", "maxLength": 8}
 CHOICE = {"enum": ["buy", "sell"]}
@@ -25,7 +25,7 @@ def text(pattern: str, most: int = 100) -> dict[str, Any]:
 
 
 def found(schema: Any) -> list[str]:
-    return list(lint.findings(schema))
+    return list(closed_schema.findings(schema))
 
 
 @pytest.mark.parametrize(
@@ -465,7 +465,7 @@ def test_a_schema_that_admits_a_secret_is_refused(secret: dict[str, Any], defini
     ],
 )
 def test_the_member_names_of_a_schema_are_a_tree(schema: dict[str, Any], names: Any) -> None:
-    assert lint.member_names(schema) == names
+    assert closed_schema.member_names(schema) == names
 
 
 @pytest.mark.parametrize(
@@ -487,11 +487,11 @@ def test_the_member_names_of_a_schema_are_a_tree(schema: dict[str, Any], names: 
 )
 def test_a_member_has_so_many_choices(member: dict[str, Any], choices: int | None) -> None:
     schema = {"$defs": {"side": {"enum": ["buy", "sell"]}}, "type": "object", "properties": {"it": member}}
-    assert lint.choices(schema, ("it",)) == choices
+    assert closed_schema.choices(schema, ("it",)) == choices
 
 
 def test_choices_are_found_below_arrays_and_objects_and_in_every_branch() -> None:
     flag = {"type": "object", "properties": {"flag": {"type": "boolean"}}}
     item = {"anyOf": [flag, {"type": "object", "properties": {"other": {"type": "null"}}}]}
     schema = {"type": "object", "properties": {"items": {"type": "array", "items": item}}}
-    assert lint.choices(schema, ("items", "flag")) == 2
+    assert closed_schema.choices(schema, ("items", "flag")) == 2

@@ -1,4 +1,4 @@
-"""tornado_bridge.provenance: which flows are declared, and which declarations are refused."""
+"""tornado_bridge.redaction.declaration: which flows are declared, and which declarations are refused."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tornado_bridge import EventType, envelope_schema, values
-from tornado_bridge.provenance import (
+from tornado_bridge.redaction.declaration import (
     CHANNEL,
     CONFIGURED,
     DERIVED,

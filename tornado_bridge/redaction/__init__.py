@@ -1,0 +1,1 @@
+"""What may leave, decided without any I/O."""
