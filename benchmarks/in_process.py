@@ -14,9 +14,9 @@ import structlog
 
 from benchmarks.market import EXCHANGE_ID, EXCHANGE_NAME, MICROSECONDS, MILLISECONDS, TIMEFRAMES, Market, instruments
 from tornado_bridge.hub import Cohort, Hub, Send
+from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry
-from tornado_bridge.relay import Relay
 
 # A function of the C library that nothing else here calls.
 MARK = "getppid"

@@ -33,9 +33,9 @@ from tests.servers import (
 )
 from tornado_bridge import server
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
+from tornado_bridge.ingest.source import Source
 from tornado_bridge.keys import KeyFile, KeyWatch
 from tornado_bridge.settings import Settings, settle
-from tornado_bridge.source import Source
 
 CANDLE = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'
 ENVELOPE = (
@@ -605,7 +605,7 @@ def test_a_signal_drains_the_server(number: signal.Signals, tmp_path: Path, redi
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "Server shutting down")
     assert (status, out) == (0, "")
     assert [re.sub(r" +", " ", line.partition(" ")[2]) for line in err.splitlines()] == [
-        "[info ] source up [tornado_bridge.source]",
+        "[info ] source up [tornado_bridge.ingest.source]",
         "[info ] stopping [tornado_bridge.server]",
     ]
 

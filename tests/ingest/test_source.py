@@ -1,4 +1,4 @@
-"""tornado_bridge.source: against real redis-servers, and against what is none."""
+"""tornado_bridge.ingest.source: against real redis-servers, and against what is none."""
 
 import asyncio
 import logging
@@ -16,9 +16,9 @@ import redis
 
 from tests.raw import until
 from tests.servers import LogLines, RedisServer, free_port
-from tornado_bridge import source
 from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.source import Message, Source
+from tornado_bridge.ingest import source
+from tornado_bridge.ingest.source import Message, Source
 
 DOWN = "source down: trying again until it is back"
 UP_AGAIN = "source up again: events published meanwhile are lost"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tornado_bridge.quarantine import Quarantine
+from tornado_bridge.ingest.quarantine import Quarantine
 
 
 class Clock:

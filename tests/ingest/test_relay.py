@@ -14,9 +14,9 @@ from tests.servers import LogLines
 from tests.subscriber import Subscriber
 from tornado_bridge import Envelope, Event, EventType, InvalidEvent, envelope_schema, hookimpl
 from tornado_bridge.hub import Hub
+from tornado_bridge.ingest.relay import Relay, Tally
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry
-from tornado_bridge.relay import Relay, Tally
 
 # What no log line may hold: it is in the payload of every event that goes wrong here.
 CANARY = "canary"

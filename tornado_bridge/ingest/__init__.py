@@ -1,0 +1,1 @@
+"""From Redis to the log, once per event."""
