@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import structlog
 
 from benchmarks.market import EXCHANGE_ID, EXCHANGE_NAME, MICROSECONDS, MILLISECONDS, TIMEFRAMES, Market, instruments
-from tornado_bridge.hub import Cohort, Hub, Send
 from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry
+from tornado_bridge.stream.hub import Cohort, Hub, Send
 
 # A function of the C library that nothing else here calls.
 MARK = "getppid"

@@ -10,8 +10,8 @@ import tornado.ioloop
 from tornado.iostream import IOStream
 
 from tests.raw import PATIENCE, PONG, TEXT, Frame, RawClient, tcp_pair, until
-from tornado_bridge.hub import Cohort
 from tornado_bridge.outlet import Outlet, SlowRule
+from tornado_bridge.stream.hub import Cohort
 from tornado_bridge.wire import frames
 
 A_FRAME = frames.text(b"x" * 200)

@@ -14,7 +14,6 @@ from tornado_bridge.admission import Admission, Allowance
 from tornado_bridge.connection import MAX_MESSAGE, Connection
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.heartbeat import Heartbeat
-from tornado_bridge.hub import Hub
 from tornado_bridge.ingest.quarantine import Quarantine
 from tornado_bridge.ingest.relay import Relay, Tally
 from tornado_bridge.ingest.source import Source
@@ -23,6 +22,7 @@ from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.outlet import Outlet, SlowRule
 from tornado_bridge.protocol import Dialogue
 from tornado_bridge.registry import Registry
+from tornado_bridge.stream.hub import Hub
 from tornado_bridge.websocket import WebSocket
 from tornado_bridge.wire.frames import CloseCode
 

@@ -7,13 +7,13 @@ import msgspec
 
 from tornado_bridge.channels import WILDCARD, Grammar
 from tornado_bridge.events import EventType
-from tornado_bridge.hub import Hub
 from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.redaction.declaration import CHANNEL, ENVELOPES, ORDER, PRESENCE
 from tornado_bridge.redaction.firewall import CheckedEnvelope
 from tornado_bridge.redaction.shapes import below
 from tornado_bridge.registry import Route
+from tornado_bridge.stream.hub import Hub
 
 # Between two events, in seconds: none is counted against the next, none is throttled in the log.
 _PAUSE = 3600.0

@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 from tests.servers import LogLines
 from tests.subscriber import Subscriber
 from tornado_bridge import Envelope, Event, EventType, InvalidEvent, envelope_schema, hookimpl
-from tornado_bridge.hub import Hub
 from tornado_bridge.ingest.relay import Relay, Tally
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry
+from tornado_bridge.stream.hub import Hub
 
 # What no log line may hold: it is in the payload of every event that goes wrong here.
 CANARY = "canary"

@@ -11,11 +11,11 @@ import structlog
 
 from tornado_bridge.errors import InvalidEvent
 from tornado_bridge.events import Envelope, Event
-from tornado_bridge.hub import Hub
 from tornado_bridge.ingest.quarantine import PAUSE, SLOW_BYTE, SLOW_CALL, Quarantine
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.redaction.firewall import CheckedEnvelope, EnvelopeRefused
 from tornado_bridge.registry import Route
+from tornado_bridge.stream.hub import Hub
 
 log = structlog.get_logger(__name__)
 

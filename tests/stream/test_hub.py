@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from tests.peer import Inflating
 from tests.subscriber import Subscriber
 from tornado_bridge.channels import Form, Grammar, Rule
-from tornado_bridge.hub import Hub, batches
 from tornado_bridge.redaction.firewall import CheckedEnvelope
+from tornado_bridge.stream.hub import Hub, batches
 from tornado_bridge.wire import deflate
 from tornado_bridge.wire import frames as rfc6455
 

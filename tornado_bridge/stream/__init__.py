@@ -1,0 +1,1 @@
+"""What was let out, and which connections get it."""
