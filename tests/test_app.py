@@ -22,7 +22,7 @@ from tests.raw import RawClient, closed, handshake, until
 from tests.servers import LogLines
 from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
-from tornado_bridge.connection import Connection
+from tornado_bridge.connections.connection import Connection
 
 SECRET = "never-to-be-seen"
 

@@ -18,7 +18,7 @@ from tests.servers import LogLines
 from tests.test_app import LEAKY, SECRET, said
 from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
-from tornado_bridge.connection import Connection
+from tornado_bridge.connections.connection import Connection
 
 ALLOWED = "https://app.example"
 SUBSCRIBE = text('{"action":"subscribe","channels":["signals:*:*"]}')

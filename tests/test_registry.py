@@ -13,11 +13,11 @@ import pytest
 import tornado_bridge
 from tests.pipeline import text_of
 from tornado_bridge import Envelope, Event, EventType, envelope_schema, hookimpl, values
-from tornado_bridge.admission import Allowance
+from tornado_bridge.connections.admission import Allowance
+from tornado_bridge.connections.dialogue import Dialogue
 from tornado_bridge.discovery import Candidate
 from tornado_bridge.errors import ConfigurationError, PluginError
 from tornado_bridge.keys import Key
-from tornado_bridge.protocol import Dialogue
 from tornado_bridge.registry import Registry, Route
 
 Install = Callable[..., None]

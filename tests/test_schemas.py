@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from tests.payloads import PRIVATE
-from tornado_bridge.protocol import ErrorCode
+from tornado_bridge.connections.dialogue import ErrorCode
 from tornado_bridge.redaction import closed_schema
 from tornado_bridge.redaction.validation import Validator, load_schema
 from tornado_bridge.registry import Registry

@@ -12,9 +12,9 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketPar
 
 from tornado_bridge import asyncapi
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.connections.websocket import Handshake
 from tornado_bridge.doorway import Doorway
 from tornado_bridge.logs import ThrottledLog
-from tornado_bridge.websocket import Handshake
 from tornado_bridge.wire.handshake import api_key, may_come
 
 log = structlog.get_logger(__name__)

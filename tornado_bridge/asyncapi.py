@@ -17,8 +17,8 @@ import yaml
 
 import tornado_bridge
 from tornado_bridge.channels import WILDCARD, Rule
+from tornado_bridge.connections.dialogue import ErrorCode
 from tornado_bridge.events import EventType
-from tornado_bridge.protocol import ErrorCode
 from tornado_bridge.redaction.validation import Validator, load_schema
 from tornado_bridge.registry import Registry
 from tornado_bridge.wire.frames import CloseCode

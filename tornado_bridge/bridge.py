@@ -10,20 +10,20 @@ from typing import Any
 import structlog
 from tornado.iostream import IOStream
 
-from tornado_bridge.admission import Admission, Allowance
-from tornado_bridge.connection import MAX_MESSAGE, Connection
+from tornado_bridge.connections.admission import Admission, Allowance
+from tornado_bridge.connections.connection import MAX_MESSAGE, Connection
+from tornado_bridge.connections.dialogue import Dialogue
+from tornado_bridge.connections.heartbeat import Heartbeat
+from tornado_bridge.connections.outlet import Outlet, SlowRule
+from tornado_bridge.connections.websocket import WebSocket
 from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.heartbeat import Heartbeat
 from tornado_bridge.ingest.quarantine import Quarantine
 from tornado_bridge.ingest.relay import Relay, Tally
 from tornado_bridge.ingest.source import Source
 from tornado_bridge.keys import Keys
 from tornado_bridge.logs import ThrottledLog
-from tornado_bridge.outlet import Outlet, SlowRule
-from tornado_bridge.protocol import Dialogue
 from tornado_bridge.registry import Registry
 from tornado_bridge.stream.hub import Hub
-from tornado_bridge.websocket import WebSocket
 from tornado_bridge.wire.frames import CloseCode
 
 log = structlog.get_logger(__name__)

@@ -21,8 +21,8 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
 
-from tornado_bridge.outlet import Outlet, SlowRule
-from tornado_bridge.websocket import Handshake, WebSocket
+from tornado_bridge.connections.outlet import Outlet, SlowRule
+from tornado_bridge.connections.websocket import Handshake, WebSocket
 from tornado_bridge.wire import deflate, frames
 from tornado_bridge.wire.frames import Opcode
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
-from tornado_bridge.outlet import Outlet
+from tornado_bridge.connections.outlet import Outlet
 from tornado_bridge.wire import deflate, frames
 from tornado_bridge.wire.frames import FrameReader, Opcode, ProtocolError, Received
 

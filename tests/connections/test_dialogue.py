@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.peer import read_frame
-from tornado_bridge import protocol
-from tornado_bridge.admission import Allowance
 from tornado_bridge.channels import Form, Grammar, Rule
+from tornado_bridge.connections import dialogue
+from tornado_bridge.connections.admission import Allowance
+from tornado_bridge.connections.dialogue import Dialogue
 from tornado_bridge.keys import Key
-from tornado_bridge.protocol import Dialogue
 from tornado_bridge.redaction.validation import Validator
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
@@ -237,7 +237,7 @@ def test_of_duplicate_members_the_last_counts(client: Client) -> None:
 
 
 def test_what_only_the_fast_validator_refuses_is_called_invalid() -> None:
-    assert protocol._explain(Validator({}), {"action": "subscribe"}) == "Invalid message"
+    assert dialogue._explain(Validator({}), {"action": "subscribe"}) == "Invalid message"
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_to_explain_a_message_of_many_items_looks_at_few_of_them(items: str) -> 
     schema = json.loads((SCHEMAS / "client_message.json").read_text())
     message = json.loads('{"action":"subscribe","channels":[' + items + "1]}")
 
-    explained = protocol._explain(Counting(schema), message)
+    explained = dialogue._explain(Counting(schema), message)
 
     assert explained.startswith("channels: expected at most 20 channels, got [")
     assert looked_at == 64

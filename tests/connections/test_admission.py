@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tornado_bridge.admission import Admission, Allowance
+from tornado_bridge.connections.admission import Admission, Allowance
 from tornado_bridge.keys import Key
 
 NOON = datetime.datetime(2026, 2, 19, 12, tzinfo=datetime.UTC)

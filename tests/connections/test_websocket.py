@@ -1,4 +1,4 @@
-"""tornado_bridge.websocket: the frames over a TCP connection, the opening handshake over HTTP."""
+"""tornado_bridge.connections.websocket: the frames over a TCP connection, the opening handshake over HTTP."""
 
 import asyncio
 import socket
@@ -28,9 +28,9 @@ from tests.raw import (
     text,
     until,
 )
-from tornado_bridge import websocket
-from tornado_bridge.outlet import Outlet, SlowRule
-from tornado_bridge.websocket import WebSocket
+from tornado_bridge.connections import websocket
+from tornado_bridge.connections.outlet import Outlet, SlowRule
+from tornado_bridge.connections.websocket import WebSocket
 
 
 class Served:

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from tornado_bridge import strict_json
-from tornado_bridge.admission import Allowance
 from tornado_bridge.channels import Grammar, contains
+from tornado_bridge.connections import strict_json
+from tornado_bridge.connections.admission import Allowance
 from tornado_bridge.redaction.validation import Validator, load_schema
 from tornado_bridge.wire import frames
 

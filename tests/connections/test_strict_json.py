@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tornado_bridge import strict_json
+from tornado_bridge.connections import strict_json
 
 # The reference: the standard library's reader, and by hand whatever it lets through.
 

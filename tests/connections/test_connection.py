@@ -1,4 +1,4 @@
-"""tornado_bridge.connection: what one client holds, and that it is given back at every kind of end."""
+"""tornado_bridge.connections.connection: what one client holds, and that it is given back at every kind of end."""
 
 import asyncio
 import time
@@ -12,12 +12,12 @@ from tests import raw
 from tests.raw import NOTHING_HELD, PING, TEXT, Frame, RawClient, closed, frame, held, tcp_pair, text, until
 from tests.servers import CANDLE_SOURCE, LogLines, RedisServer
 from tests.test_bridge import PAYLOAD
-from tornado_bridge import websocket
-from tornado_bridge.admission import Allowance
 from tornado_bridge.bridge import WebSocketBridge
-from tornado_bridge.connection import Connection
+from tornado_bridge.connections import websocket
+from tornado_bridge.connections.admission import Allowance
+from tornado_bridge.connections.connection import Connection
+from tornado_bridge.connections.dialogue import Answer, Dialogue, Subscriptions
 from tornado_bridge.ingest import relay
-from tornado_bridge.protocol import Answer, Dialogue, Subscriptions
 from tornado_bridge.wire.frames import CloseCode
 
 SUBSCRIBE = text('{"action":"subscribe","channels":["candles:BTC-USD:1h"]}')

@@ -1,4 +1,4 @@
-"""tornado_bridge.outlet: over a TCP connection whose kernel buffers are small, with the hub's own cohort."""
+"""tornado_bridge.connections.outlet: over a TCP connection whose kernel buffers are small, with the hub's own cohort."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import tornado.ioloop
 from tornado.iostream import IOStream
 
 from tests.raw import PATIENCE, PONG, TEXT, Frame, RawClient, tcp_pair, until
-from tornado_bridge.outlet import Outlet, SlowRule
+from tornado_bridge.connections.outlet import Outlet, SlowRule
 from tornado_bridge.stream.hub import Cohort
 from tornado_bridge.wire import frames
 

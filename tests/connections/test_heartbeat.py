@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tornado_bridge.heartbeat import SLOTS, Heartbeat
+from tornado_bridge.connections.heartbeat import SLOTS, Heartbeat
 
 
 class Pulse:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from tornado.iostream import IOStream
 
-from tornado_bridge.admission import Allowance
-from tornado_bridge.heartbeat import Heartbeat
+from tornado_bridge.connections.admission import Allowance
+from tornado_bridge.connections.dialogue import Dialogue
+from tornado_bridge.connections.heartbeat import Heartbeat
+from tornado_bridge.connections.outlet import Outlet
+from tornado_bridge.connections.websocket import WebSocket
 from tornado_bridge.logs import ThrottledLog
-from tornado_bridge.outlet import Outlet
-from tornado_bridge.protocol import Dialogue
 from tornado_bridge.stream.hub import NO_SUBSCRIPTIONS, Hub, Subscriptions
-from tornado_bridge.websocket import WebSocket
 from tornado_bridge.wire import frames
 from tornado_bridge.wire.frames import CloseCode
 

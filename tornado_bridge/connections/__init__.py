@@ -1,0 +1,1 @@
+"""All state that exists once per client."""
