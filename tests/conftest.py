@@ -12,9 +12,9 @@ import tornado.ioloop
 
 from tests.raw import NOTHING_HELD, held
 from tests.servers import LogLines, RedisServer
-from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.keys import FixedKeys, KeyRing
+from tornado_bridge.web import app
 
 KEY = "the-key-of-the-tests"
 

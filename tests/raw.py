@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Self
 
-from tornado_bridge.app import STREAM_PATH
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.web.app import STREAM_PATH
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 

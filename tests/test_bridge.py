@@ -35,11 +35,11 @@ from tests.raw import (
     until,
 )
 from tests.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, free_port
-from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.ingest import relay
 from tornado_bridge.keys import FixedKeys, Key, KeyFile, KeyRing, KeyWatch
+from tornado_bridge.web import app
 from tornado_bridge.wire.frames import CloseCode
 
 PAYLOAD = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'

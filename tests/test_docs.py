@@ -9,12 +9,13 @@ import pytest
 
 import tornado_bridge
 from tests.pipeline import text_of
-from tornado_bridge import Event, EventType, hookspecs, metrics, skeleton
+from tornado_bridge import Event, EventType, hookspecs, skeleton
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.dialogue import ErrorCode
 from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.registry import Registry
 from tornado_bridge.settings import Settings
+from tornado_bridge.web import metrics
 from tornado_bridge.wire.frames import CloseCode
 
 ROOT = Path(__file__).parent.parent

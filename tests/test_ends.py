@@ -24,10 +24,10 @@ import tornado.ioloop
 from tests import raw
 from tests.raw import RawClient
 from tests.servers import CANDLE_SOURCE, RedisServer
-from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.dialogue import Answer
 from tornado_bridge.keys import Change, Key, KeyRing
+from tornado_bridge.web import app
 
 ENDS = int(os.environ.get("TORNADO_BRIDGE_TEST_ENDS", "600"))
 SEED = 20_260_219

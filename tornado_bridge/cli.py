@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 import tornado_bridge
-from tornado_bridge import asyncapi, audit, audit_report, logs, server, settings, tables, tail
+from tornado_bridge import audit, audit_report, logs, server, settings, tables, tail
 from tornado_bridge import demo as demonstration
 from tornado_bridge.errors import BridgeError, ConfigurationError
 from tornado_bridge.generation import EXCHANGE_ID
@@ -23,6 +23,7 @@ from tornado_bridge.options import PROGRAM, SettingsCommand, chooses_plugins, gi
 from tornado_bridge.plugin_commands import plugins
 from tornado_bridge.registry import Registry
 from tornado_bridge.settings import KEY_VARIABLE
+from tornado_bridge.web import asyncapi
 
 FAILED = 1
 UNUSABLE = 2

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tornado_bridge import app, market, server
+from tornado_bridge import market, server
 from tornado_bridge.embedded import EmbeddedRedis
 from tornado_bridge.errors import BridgeError
 from tornado_bridge.keys import KeyFile
 from tornado_bridge.settings import KEY_VARIABLE, settle
+from tornado_bridge.web import app
 
 # One minute of the market takes this long, in seconds.
 MINUTE = 1.0

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 import redis.asyncio
 import structlog
 
-from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.discovery import Candidate
 from tornado_bridge.embedded import EmbeddedRedis
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.keys import KeyFile, KeyWatch
-from tornado_bridge.metrics import serve_metrics
 from tornado_bridge.setting_types import EMBEDDED
 from tornado_bridge.settings import COMMAND_LINE, Settings
+from tornado_bridge.web import app
+from tornado_bridge.web.metrics import serve_metrics
 
 log = structlog.get_logger(__name__)
 

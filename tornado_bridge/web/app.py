@@ -10,11 +10,11 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
 
-from tornado_bridge import asyncapi
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.websocket import Handshake
-from tornado_bridge.doorway import Doorway
 from tornado_bridge.logs import ThrottledLog
+from tornado_bridge.web import asyncapi
+from tornado_bridge.web.doorway import Doorway
 from tornado_bridge.wire.handshake import api_key, may_come
 
 log = structlog.get_logger(__name__)

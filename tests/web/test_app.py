@@ -1,4 +1,4 @@
-"""tornado_bridge.app: what the HTTP side lets in, turns away, and says nothing about."""
+"""tornado_bridge.web.app: what the HTTP side lets in, turns away, and says nothing about."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,9 @@ from tornado.web import Application, RequestHandler
 
 from tests.raw import RawClient, closed, handshake, until
 from tests.servers import LogLines
-from tornado_bridge import app
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.connection import Connection
+from tornado_bridge.web import app
 
 SECRET = "never-to-be-seen"
 

@@ -1,4 +1,4 @@
-"""tornado_bridge.doorway: who is let in right away, and that nobody can tell it from Tornado's way."""
+"""tornado_bridge.web.doorway: who is let in right away, and that nobody can tell it from Tornado's way."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,10 @@ from tornado.iostream import IOStream
 
 from tests.raw import NOTHING_HELD, PATIENCE, RawClient, closed, handshake, held, text, until
 from tests.servers import LogLines
-from tests.test_app import LEAKY, SECRET, said
-from tornado_bridge import app
+from tests.web.test_app import LEAKY, SECRET, said
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.connection import Connection
+from tornado_bridge.web import app
 
 ALLOWED = "https://app.example"
 SUBSCRIBE = text('{"action":"subscribe","channels":["signals:*:*"]}')

@@ -1,4 +1,4 @@
-"""tornado_bridge.asyncapi: what the document says, held against its specification, the schema files and the codes."""
+"""tornado_bridge.web.asyncapi: what the document says, held against its specification, the schema files and the codes."""
 
 import functools
 import json
@@ -18,12 +18,13 @@ import tornado_bridge
 from tests.payloads import PRIVATE
 from tests.test_docs import OPERATIONS, first_column, section
 from tests.test_schemas import mutations
-from tornado_bridge import Envelope, Event, EventType, app, asyncapi, cli, envelope_schema, hookimpl, values
+from tornado_bridge import Envelope, Event, EventType, cli, envelope_schema, hookimpl, values
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.redaction.validation import load_schema
 from tornado_bridge.registry import Registry
 from tornado_bridge.settings import Settings
+from tornado_bridge.web import app, asyncapi
 
 Object = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""tornado_bridge.metrics: what a bridge has counted, as Prometheus reads it."""
+"""tornado_bridge.web.metrics: what a bridge has counted, as Prometheus reads it."""
 
 import asyncio
 import http.client
@@ -16,7 +16,7 @@ from tests.raw import RawClient, text, until
 from tests.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, socket_left_by_tornado
 from tornado_bridge import Envelope, Event, EventType, envelope_schema, hookimpl
 from tornado_bridge.bridge import WebSocketBridge
-from tornado_bridge.metrics import serve_metrics
+from tornado_bridge.web.metrics import serve_metrics
 
 CANDLE = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'
 SOURCE = CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="1h")
