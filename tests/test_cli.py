@@ -20,12 +20,12 @@ import pytest
 import websockets
 from websockets.sync.client import ClientConnection, connect
 
+from tests.server.test_settings import EXAMPLES
 from tests.servers import CANDLE_SOURCE, BridgeProcess, RedisServer, bridge_process, serving
-from tests.test_settings import EXAMPLES
 from tornado_bridge import cli
 from tornado_bridge.errors import BridgeError, ConfigurationError
 from tornado_bridge.keys import KeyFile
-from tornado_bridge.settings import Settings
+from tornado_bridge.server.settings import Settings
 
 CANDLE = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'
 CANDLE_TEXT = "O 1 H 2 L 0.5 C 1.5 V 3 2024-02-18T14:00:00.000Z"
@@ -94,7 +94,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
         found.settings.append(settings)
         on_listening("http://127.0.0.1:8765")
 
-    monkeypatch.setattr(cli.server, "serve", serve)
+    monkeypatch.setattr(cli.process, "serve", serve)
     monkeypatch.setattr(cli.logs, "configure", lambda level, form: found.logs.append((level, form)))
     return found
 
@@ -103,7 +103,7 @@ def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     async def serve(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli.server, "serve", serve)
+    monkeypatch.setattr(cli.process, "serve", serve)
     monkeypatch.setattr(cli.logs, "configure", lambda *_: None)
 
 

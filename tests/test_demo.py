@@ -22,7 +22,7 @@ from tornado_bridge import demo as demonstration
 from tornado_bridge import market
 from tornado_bridge.demo import demo
 from tornado_bridge.errors import BridgeError, ConfigurationError
-from tornado_bridge.settings import Settings
+from tornado_bridge.server.settings import Settings
 
 PRIVATE = ("macdV", "fastEMA", "slowEMA", "atr", "informativeATR", "isSynthetic", "sequenceNum", "triggerLabel")
 
@@ -84,7 +84,7 @@ async def test_the_default_port_is_8765_whatever_the_environment_says(monkeypatc
         ports.append(settings.port)
 
     monkeypatch.setattr(market, "Market", object)
-    monkeypatch.setattr(demonstration.server, "serve", serve)
+    monkeypatch.setattr(demonstration.process, "serve", serve)
     await demo({}, Said())
     assert ports == [8765]
 

@@ -14,7 +14,7 @@ from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.dialogue import ErrorCode
 from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.registry import Registry
-from tornado_bridge.settings import Settings
+from tornado_bridge.server.settings import Settings
 from tornado_bridge.web import metrics
 from tornado_bridge.wire.frames import CloseCode
 

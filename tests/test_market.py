@@ -11,7 +11,6 @@ import pytest
 import redis
 import redis.asyncio
 
-from tornado_bridge.embedded import EmbeddedRedis
 from tornado_bridge.market import (
     INSTRUMENTS,
     TIMEFRAMES,
@@ -22,6 +21,7 @@ from tornado_bridge.market import (
     publish,
     zone_of,
 )
+from tornado_bridge.server.embedded import EmbeddedRedis
 
 CANDLE_CHANNEL = re.compile(
     r"channel:exchange:1:candle:close:([A-Za-z0-9]{1,20}-[A-Za-z0-9]{1,20}):(1m|5m|15m|1h|4h|1d)"

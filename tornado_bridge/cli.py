@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 import tornado_bridge
-from tornado_bridge import audit, audit_report, logs, server, settings, tables, tail
+from tornado_bridge import audit, audit_report, logs, tables, tail
 from tornado_bridge import demo as demonstration
 from tornado_bridge.errors import BridgeError, ConfigurationError
 from tornado_bridge.generation import EXCHANGE_ID
@@ -22,7 +22,8 @@ from tornado_bridge.keys import Key, KeyFile
 from tornado_bridge.options import PROGRAM, SettingsCommand, chooses_plugins, given, setting_option, version_option
 from tornado_bridge.plugin_commands import plugins
 from tornado_bridge.registry import Registry
-from tornado_bridge.settings import KEY_VARIABLE
+from tornado_bridge.server import process, settings
+from tornado_bridge.server.settings import KEY_VARIABLE
 from tornado_bridge.web import asyncapi
 
 FAILED = 1
@@ -56,7 +57,7 @@ def serve(config: Path | None, **options: Any) -> None:
     """
     settled = settings.settle(given(options), config)
     logs.configure(settled.log_level, settled.log_format)
-    server.run(settled, lambda url: click.echo(f"listening on {url}"))
+    process.run(settled, lambda url: click.echo(f"listening on {url}"))
 
 
 @cli.command(params=[setting_option("port"), setting_option("host")])

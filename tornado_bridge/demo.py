@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tornado_bridge import market, server
-from tornado_bridge.embedded import EmbeddedRedis
+from tornado_bridge import market
 from tornado_bridge.errors import BridgeError
 from tornado_bridge.keys import KeyFile
-from tornado_bridge.settings import KEY_VARIABLE, settle
+from tornado_bridge.server import process
+from tornado_bridge.server.embedded import EmbeddedRedis
+from tornado_bridge.server.settings import KEY_VARIABLE, settle
 from tornado_bridge.web import app
 
 # One minute of the market takes this long, in seconds.
@@ -44,7 +45,7 @@ async def demo(options: Mapping[str, Any], say: Callable[[str], object]) -> None
             publishing.append(asyncio.create_task(market.publish(moving, redis.url, MINUTE)))
 
         try:
-            await server.serve(settings, on_listening)
+            await process.serve(settings, on_listening)
         finally:
             for task in publishing:
                 await _end(task)

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 import tornado_bridge
-from tornado_bridge import settings
 from tornado_bridge.registry import Registry
+from tornado_bridge.server import settings
 
 PROGRAM = "tornado-bridge"
 

@@ -23,7 +23,7 @@ from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.redaction.validation import load_schema
 from tornado_bridge.registry import Registry
-from tornado_bridge.settings import Settings
+from tornado_bridge.server.settings import Settings
 from tornado_bridge.web import app, asyncapi
 
 Object = dict[str, Any]

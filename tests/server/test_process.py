@@ -1,4 +1,4 @@
-"""tornado_bridge.server: a server from its settings to its end."""
+"""tornado_bridge.server.process: a server from its settings to its end."""
 
 import asyncio
 import contextlib
@@ -31,11 +31,11 @@ from tests.servers import (
     serving,
     socket_left_by_tornado,
 )
-from tornado_bridge import server
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.ingest.source import Source
 from tornado_bridge.keys import KeyFile, KeyWatch
-from tornado_bridge.settings import Settings, settle
+from tornado_bridge.server import process
+from tornado_bridge.server.settings import Settings, settle
 
 CANDLE = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'
 ENVELOPE = (
@@ -87,7 +87,7 @@ class Listening:
 async def serve(settled: Settings) -> AsyncIterator[Listening]:
     """Run a server in this process; a signal ends it."""
     listening = Listening()
-    running = asyncio.create_task(server.serve(settled, listening))
+    running = asyncio.create_task(process.serve(settled, listening))
     try:
         yield listening
     finally:
@@ -101,7 +101,7 @@ async def serve(settled: Settings) -> AsyncIterator[Listening]:
 async def refusal(settled: Settings) -> str:
     with socket_left_by_tornado():
         with pytest.raises(ConfigurationError) as caught:
-            await server.serve(settled, Listening())
+            await process.serve(settled, Listening())
         said = str(caught.value)
         del caught
     return said
@@ -267,7 +267,7 @@ async def test_a_system_that_raises_no_limit_is_served_too(keys: Path, monkeypat
         raise ValueError("current limit exceeds maximum limit")
 
     with monkeypatch.context() as patch:
-        patch.setattr(server.resource, "setrlimit", refuse)
+        patch.setattr(process.resource, "setrlimit", refuse)
         async with serve(settings(keys, "embedded://127.0.0.1:0")) as listening:
             await listening.url()
 
@@ -310,7 +310,7 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
         seen.update(given)
         raise Seen
 
-    monkeypatch.setattr(server, "WebSocketBridge", bridge)
+    monkeypatch.setattr(process, "WebSocketBridge", bridge)
     settled = settings(
         keys,
         "redis://cache:6380",
@@ -329,7 +329,7 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
         compression="true",
     )
     with pytest.raises(Seen):
-        await server.serve(settled, Listening())
+        await process.serve(settled, Listening())
     assert [key.name for key in seen.pop("keys")._file.read()] == ["tests"]
     assert [candidate.name for candidate in seen.pop("plugins")] == ["candle"]
     assert seen == {
@@ -359,7 +359,7 @@ async def test_a_bridge_that_fails_ends_the_server_with_an_error_that_quotes_not
 
     monkeypatch.setattr(KeyWatch, "poll", poll)
     with pytest.raises(BridgeError, match=r"^the bridge has failed: RuntimeError$"):
-        await server.serve(settings(keys, "embedded://127.0.0.1:0"), Listening())
+        await process.serve(settings(keys, "embedded://127.0.0.1:0"), Listening())
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -372,7 +372,7 @@ async def test_a_bridge_that_fails_before_its_first_try_ends_the_server_unsaid(
     monkeypatch.setattr(Source, "run", run)
     listening = Listening()
     with pytest.raises(BridgeError, match=r"^the bridge has failed: RuntimeError$"):
-        await server.serve(settings(keys, "embedded://127.0.0.1:0"), listening)
+        await process.serve(settings(keys, "embedded://127.0.0.1:0"), listening)
     assert listening.said == []
 
 
@@ -470,7 +470,7 @@ async def test_a_plugin_that_is_wrong_is_told_as_it_is(keys: Path, monkeypatch: 
     def bridge(**_: Any) -> None:
         raise PluginError("candle", "tornado_bridge 0.1.0", "implements no transform hook")
 
-    monkeypatch.setattr(server, "WebSocketBridge", bridge)
+    monkeypatch.setattr(process, "WebSocketBridge", bridge)
     assert await refusal(settings(keys, "redis://cache")) == (
         "plugin 'candle' of tornado_bridge 0.1.0: implements no transform hook"
     )
@@ -583,7 +583,7 @@ async def test_the_collector_passes_over_what_was_there_at_the_start(keys: Path,
     before = gc.get_threshold(), gc.get_freeze_count()
     async with serve(settings(keys, redis_server.url)) as listening:
         await listening.url()
-        assert gc.get_threshold() == server.COLLECT_AFTER
+        assert gc.get_threshold() == process.COLLECT_AFTER
         assert gc.get_freeze_count() > 10_000
     assert (gc.get_threshold(), gc.get_freeze_count()) == before
 
@@ -606,7 +606,7 @@ def test_a_signal_drains_the_server(number: signal.Signals, tmp_path: Path, redi
     assert (status, out) == (0, "")
     assert [re.sub(r" +", " ", line.partition(" ")[2]) for line in err.splitlines()] == [
         "[info ] source up [tornado_bridge.ingest.source]",
-        "[info ] stopping [tornado_bridge.server]",
+        "[info ] stopping [tornado_bridge.server.process]",
     ]
 
 
@@ -625,7 +625,7 @@ def test_uvloop_carries_events_and_ends_by_a_signal(tmp_path: Path, redis_server
 def test_uvloop_that_is_not_installed_is_refused_in_one_sentence(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with pytest.raises(ConfigurationError) as raised:
-        server.run(settings(keys, "redis://127.0.0.1", event_loop="uvloop"), print)
+        process.run(settings(keys, "redis://127.0.0.1", event_loop="uvloop"), print)
     assert str(raised.value) == (
         "--event-loop on the command line: uvloop is not installed: pip install 'tornado_bridge[uvloop]'"
     )

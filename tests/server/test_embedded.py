@@ -12,9 +12,9 @@ import pytest
 import redis
 import redis.asyncio
 
-from tornado_bridge import embedded
-from tornado_bridge.embedded import EmbeddedRedis
 from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.server import embedded
+from tornado_bridge.server.embedded import EmbeddedRedis
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""tornado_bridge.setting_types: what a text, or a value of a TOML file, becomes."""
+"""tornado_bridge.server.setting_types: what a text, or a value of a TOML file, becomes."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tornado_bridge import setting_types
+from tornado_bridge.server import setting_types
 
 
 @pytest.mark.parametrize(

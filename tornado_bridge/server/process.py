@@ -15,11 +15,11 @@ import structlog
 
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.discovery import Candidate
-from tornado_bridge.embedded import EmbeddedRedis
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.keys import KeyFile, KeyWatch
-from tornado_bridge.setting_types import EMBEDDED
-from tornado_bridge.settings import COMMAND_LINE, Settings
+from tornado_bridge.server.embedded import EmbeddedRedis
+from tornado_bridge.server.setting_types import EMBEDDED
+from tornado_bridge.server.settings import COMMAND_LINE, Settings
 from tornado_bridge.web import app
 from tornado_bridge.web.metrics import serve_metrics
 

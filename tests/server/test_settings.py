@@ -1,4 +1,4 @@
-"""tornado_bridge.settings: where settings come from, and what is said of those that cannot be used."""
+"""tornado_bridge.server.settings: where settings come from, and what is said of those that cannot be used."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tornado_bridge import settings
 from tornado_bridge.errors import ConfigurationError, PluginError
-from tornado_bridge.settings import Settings, settle
+from tornado_bridge.server import settings
+from tornado_bridge.server.settings import Settings, settle
 
 REQUIRED = {"exchange": "1:coinbase", "api_keys": "keys.toml"}
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, Valid
 
 from tornado_bridge import discovery
 from tornado_bridge.errors import ConfigurationError, PluginError
-from tornado_bridge.setting_types import Amount, Count, Directory, Exchange, Names, Origin, Port, RedisUrl, Text
+from tornado_bridge.server.setting_types import Amount, Count, Directory, Exchange, Names, Origin, Port, RedisUrl, Text
 
 ENVIRONMENT_PREFIX = "TORNADO_BRIDGE_"
 

@@ -1,0 +1,1 @@
+"""The server process: settings, signals, limits and files."""
