@@ -12,9 +12,9 @@ from tornado.httpclient import HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
+from tornado_bridge.audit.rehearsal import subscription_to_all
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.keys import FixedKeys, KeyRing
-from tornado_bridge.rehearsal import subscription_to_all
 from tornado_bridge.server.embedded import EmbeddedRedis
 from tornado_bridge.web import app
 

@@ -14,10 +14,12 @@ from typing import Any, NoReturn
 import click
 
 import tornado_bridge
-from tornado_bridge import audit, audit_report, logs, tables, tail
 from tornado_bridge import demo as demonstration
+from tornado_bridge import logs, tables, tail
+from tornado_bridge.audit import auditor
+from tornado_bridge.audit import report as audit_report
+from tornado_bridge.audit.generation import EXCHANGE_ID
 from tornado_bridge.errors import BridgeError, ConfigurationError
-from tornado_bridge.generation import EXCHANGE_ID
 from tornado_bridge.keys import Key, KeyFile
 from tornado_bridge.options import PROGRAM, SettingsCommand, chooses_plugins, given, setting_option, version_option
 from tornado_bridge.plugin_commands import plugins
@@ -180,7 +182,7 @@ def asyncapi_command(as_yaml: bool, registry: Callable[[], Registry]) -> None:
 @click.argument("names", nargs=-1, metavar="[PLUGIN]...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--markdown", metavar="FILE", help="Write the report to file; with -, print it instead of the table.")
-@click.option("--cases", type=click.IntRange(1), default=audit.CASES, show_default=True, help="Events an event type.")
+@click.option("--cases", type=click.IntRange(1), default=auditor.CASES, show_default=True, help="Events an event type.")
 @chooses_plugins
 @version_option
 def audit_command(
@@ -193,7 +195,7 @@ def audit_command(
         raise ConfigurationError(f"there is no plugin {unknown[0]!r} among those that are loaded")
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     chosen = [route for route in routes if not names or route.plugin.name in names]
-    report = audit.audit(chosen, version=tornado_bridge.__version__, date=date, cases=cases)
+    report = auditor.audit(chosen, version=tornado_bridge.__version__, date=date, cases=cases)
     if markdown is not None:
         _write_report(markdown, audit_report.as_markdown(report))
     if markdown != "-":

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 
-from tornado_bridge.audit import Auditor
+from tornado_bridge.audit.auditor import Auditor
+from tornado_bridge.audit.generation import EXCHANGE_ID, Generator
+from tornado_bridge.audit.rehearsal import INVALID, RELAYED, Outcome, Rehearsal, subscription_to_all
 from tornado_bridge.channels import Grammar
 from tornado_bridge.events import Event
-from tornado_bridge.generation import EXCHANGE_ID, Generator
 from tornado_bridge.redaction.declaration import Declaration
 from tornado_bridge.redaction.validation import Validator
 from tornado_bridge.registry import Registry, Route
-from tornado_bridge.rehearsal import INVALID, RELAYED, Outcome, Rehearsal, subscription_to_all
 
 if TYPE_CHECKING:
     from tornado_bridge.bridge_client import BridgeClient

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-# Kinds of JSON values that tornado_bridge.literals can write.
+# Kinds of JSON values that tornado_bridge.audit.literals can write.
 TEXTS = ("label", "text", "number text", "moment")
 ANYTHING = ("number", "integer", "epoch", *TEXTS, "boolean", "null", "array", "object")
 

@@ -1,4 +1,4 @@
-"""tornado_bridge.literals: JSON values of every kind."""
+"""tornado_bridge.audit.literals: JSON values of every kind."""
 
 import json
 import random
@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from tornado_bridge import values
-from tornado_bridge.literals import Literals, escaped
-from tornado_bridge.vocabulary import Vocabulary
+from tornado_bridge.audit.literals import Literals, escaped
+from tornado_bridge.audit.vocabulary import Vocabulary
 
 WORDS = Vocabulary(words=("level_",), numbers=(150, 0.5), patterns=("side_[ab]",))
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 from tornado_bridge import tables
-from tornado_bridge.audit import Report, TypeAudit
+from tornado_bridge.audit.auditor import Report, TypeAudit
 
 _HEADING = ("OUTPUT", "INPUT", "DECLARED", "OUTPUTS", "INPUTS")
 

@@ -5,9 +5,9 @@ import random
 import string
 from collections.abc import Mapping
 
+from tornado_bridge.audit.vocabulary import Vocabulary, text_like
 from tornado_bridge.channels import Rule
 from tornado_bridge.values import MAX_EPOCH_MS
-from tornado_bridge.vocabulary import Vocabulary, text_like
 
 # Of a kind that is the rule of a channel's or source's named part: `part:symbol`.
 PART = "part:"

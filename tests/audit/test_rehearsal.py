@@ -1,4 +1,4 @@
-"""tornado_bridge.rehearsal: the real way of an event, and what comes out at its end."""
+"""tornado_bridge.audit.rehearsal: the real way of an event, and what comes out at its end."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +8,7 @@ import pytest
 
 from tests.planted import Quotes, public
 from tornado_bridge import Envelope, EventType, values
-from tornado_bridge.redaction.declaration import CHANNEL, ENVELOPES, ORDER, PRESENCE
-from tornado_bridge.rehearsal import (
+from tornado_bridge.audit.rehearsal import (
     FAILED,
     INVALID,
     REFUSED,
@@ -22,6 +21,7 @@ from tornado_bridge.rehearsal import (
     outputs_of,
     subscription_to_all,
 )
+from tornado_bridge.redaction.declaration import CHANNEL, ENVELOPES, ORDER, PRESENCE
 
 SOURCE = "channel:exchange:1:quotes:BTC"
 PAYLOAD = b'{"price":1.50,"at":0,"hidden":7}'

@@ -1,4 +1,4 @@
-"""tornado_bridge.generation: events of any event type, found by trying, amid what is not read."""
+"""tornado_bridge.audit.generation: events of any event type, found by trying, amid what is not read."""
 
 import json
 import re
@@ -9,11 +9,11 @@ import pytest
 
 from tests.planted import CANDLE, SIGNALS, Quotes, clean
 from tornado_bridge import Envelope, EventType, InvalidEvent, envelope_schema, values
-from tornado_bridge.drafts import Slot
-from tornado_bridge.generation import Generator, canaries
+from tornado_bridge.audit.drafts import Slot
+from tornado_bridge.audit.generation import Generator, canaries
+from tornado_bridge.audit.rehearsal import Rehearsal
 from tornado_bridge.redaction.declaration import Declaration
 from tornado_bridge.registry import Registry, Route
-from tornado_bridge.rehearsal import Rehearsal
 
 
 def generator(route: Route, seed: int = 1) -> Generator:

@@ -8,8 +8,9 @@ import dataclasses
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Set
 
-from tornado_bridge.drafts import UNCHANGED, Changes, Draft, Part, literal
-from tornado_bridge.generation import Generator, canaries
+from tornado_bridge.audit.drafts import UNCHANGED, Changes, Draft, Part, literal
+from tornado_bridge.audit.generation import Generator, canaries
+from tornado_bridge.audit.rehearsal import Outcome, Outputs, Rehearsal, differing, outputs_of
 from tornado_bridge.redaction.declaration import (
     DERIVED,
     EARLIER,
@@ -23,7 +24,6 @@ from tornado_bridge.redaction.declaration import (
 )
 from tornado_bridge.redaction.shapes import ends
 from tornado_bridge.registry import Route
-from tornado_bridge.rehearsal import Outcome, Outputs, Rehearsal, differing, outputs_of
 
 CASES = 4_000
 SEED = 20_260_219

@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tornado_bridge import vocabulary
-from tornado_bridge.drafts import Draft, Group, Part, Slot, literal
-from tornado_bridge.literals import PART, Literals, escaped
+from tornado_bridge.audit import vocabulary
+from tornado_bridge.audit.drafts import Draft, Group, Part, Slot, literal
+from tornado_bridge.audit.literals import PART, Literals, escaped
+from tornado_bridge.audit.rehearsal import Rehearsal
 from tornado_bridge.redaction.declaration import Declaration, Input
 from tornado_bridge.redaction.shapes import ANYTHING, End, Items, Members, Shape, below
 from tornado_bridge.registry import Route
-from tornado_bridge.rehearsal import Rehearsal
 
 # Neither is in what is generated for public members, but once in some 10**11 characters.
 TEXT_MARK = "canaryq"

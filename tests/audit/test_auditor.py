@@ -1,4 +1,4 @@
-"""tornado_bridge.audit: planted leaks are found, and what is declared is no finding."""
+"""tornado_bridge.audit.auditor: planted leaks are found, and what is declared is no finding."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ import pytest
 
 from tests.planted import CANDLE, LEAKS, NOTE, SIGNALS, Quotes, Result, clean, hidden, public
 from tornado_bridge import Envelope, Event, envelope_schema, values
-from tornado_bridge.audit import Auditor, Report, TypeAudit, audit
+from tornado_bridge.audit.auditor import Auditor, Report, TypeAudit, audit
 from tornado_bridge.errors import PluginError
 from tornado_bridge.registry import Registry
 

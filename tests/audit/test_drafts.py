@@ -1,6 +1,6 @@
-"""tornado_bridge.drafts: events written with parts of them changed."""
+"""tornado_bridge.audit.drafts: events written with parts of them changed."""
 
-from tornado_bridge.drafts import Draft, Group, Slot, literal
+from tornado_bridge.audit.drafts import Draft, Group, Slot, literal
 from tornado_bridge.redaction.declaration import Input
 
 SYMBOL = Slot(Input("symbol", part=True), "BTC")

@@ -1,4 +1,4 @@
-"""tornado_bridge.vocabulary: the constants of a transformer's code, and texts like a pattern."""
+"""tornado_bridge.audit.vocabulary: the constants of a transformer's code, and texts like a pattern."""
 
 import functools
 import random
@@ -7,8 +7,8 @@ import re
 import pytest
 
 from tests.planted import SIGNALS
-from tornado_bridge import vocabulary
-from tornado_bridge.vocabulary import Vocabulary, text_like
+from tornado_bridge.audit import vocabulary
+from tornado_bridge.audit.vocabulary import Vocabulary, text_like
 
 LIMITS = {"low": 11, "high": [22.5, True]}
 LEVEL = re.compile("level_[0-9]+").fullmatch

@@ -1,11 +1,11 @@
-"""tornado_bridge.audit_report: what an operator reads, a program takes, and an officer files."""
+"""tornado_bridge.audit.report: what an operator reads, a program takes, and an officer files."""
 
 import json
 
 import pytest
 
-from tornado_bridge.audit import Flow, Report, TypeAudit
-from tornado_bridge.audit_report import as_json, as_markdown, as_text
+from tornado_bridge.audit.auditor import Flow, Report, TypeAudit
+from tornado_bridge.audit.report import as_json, as_markdown, as_text
 
 CLEAN = TypeAudit(
     plugin="quotes",

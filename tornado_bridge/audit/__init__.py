@@ -1,0 +1,1 @@
+"""Evidence about what a plugin lets out."""
