@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tornado_bridge.bridge_client import BridgeClient
+    from tornado_bridge.testing.bridge_client import BridgeClient
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def bridge_plugins(request: pytest.FixtureRequest) -> Sequence[str | object]:
 def bridge_client(bridge_plugins: Sequence[str | object]) -> "Iterator[BridgeClient]":
     """A bridge of this process on an embedded Redis, and a client that is subscribed to all of its channels."""
     # Every pytest run next to the bridge imports this module, and few need a server.
-    from tornado_bridge.bridge_client import BridgeClient
+    from tornado_bridge.testing.bridge_client import BridgeClient
 
     with BridgeClient(bridge_plugins) as client:
         yield client

@@ -1,4 +1,4 @@
-"""tornado_bridge.pytest_plugin: the fixtures that every pytest next to the bridge has."""
+"""tornado_bridge.testing.fixtures: the fixtures that every pytest next to the bridge has."""
 
 import importlib.metadata
 import subprocess
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.planted import SIGNALS
-from tornado_bridge.bridge_client import BridgeClient
+from tornado_bridge.testing.bridge_client import BridgeClient
 
 ALERT = '{"symbol":"BTC-USD","timeframe":"15m","price":1,"triggeredAt":0,"triggerValue":85}'
 
@@ -33,10 +33,10 @@ class TestWithPluginsOfItsOwn:
 
 def test_pytest_finds_the_fixtures_by_entry_point() -> None:
     (point,) = importlib.metadata.entry_points(group="pytest11", name="tornado_bridge")
-    assert point.value == "tornado_bridge.pytest_plugin"
+    assert point.value == "tornado_bridge.testing.fixtures"
 
 
 def test_the_entry_point_starts_no_server_and_loads_none() -> None:
-    loaded = "import sys, tornado_bridge.pytest_plugin; print({'tornado', 'redis', 'fakeredis'} & {*sys.modules})"
+    loaded = "import sys, tornado_bridge.testing.fixtures; print({'tornado', 'redis', 'fakeredis'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "set()\n"

@@ -1,12 +1,12 @@
-"""tornado_bridge.bridge_client: a bridge of the test's own process, and a client of it."""
+"""tornado_bridge.testing.bridge_client: a bridge of the test's own process, and a client of it."""
 
 import json
 
 import pytest
 
 from tests.planted import Quotes, clean
-from tornado_bridge.bridge_client import BridgeClient
 from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.testing.bridge_client import BridgeClient
 
 CANDLE = "channel:exchange:1:candle:close:BTC-USD:1h"
 PAYLOAD = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3}'

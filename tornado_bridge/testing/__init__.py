@@ -21,7 +21,7 @@ from tornado_bridge.redaction.validation import Validator
 from tornado_bridge.registry import Registry, Route
 
 if TYPE_CHECKING:
-    from tornado_bridge.bridge_client import BridgeClient
+    from tornado_bridge.testing.bridge_client import BridgeClient
 
 SEED = 1
 EXCHANGE = "coinbase"
