@@ -19,8 +19,7 @@ from websockets.sync.client import connect
 
 from tests.servers import BridgeProcess, bridge_process
 from tornado_bridge import demo as demonstration
-from tornado_bridge import market
-from tornado_bridge.demo import demo
+from tornado_bridge.demo import demo, market
 from tornado_bridge.errors import BridgeError, ConfigurationError
 from tornado_bridge.server.settings import Settings
 

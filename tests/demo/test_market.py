@@ -11,16 +11,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from tornado_bridge.market import (
-    INSTRUMENTS,
-    TIMEFRAMES,
-    Candle,
-    Market,
-    Momentum,
-    crossing,
-    publish,
-    zone_of,
-)
+from tornado_bridge.demo.market import INSTRUMENTS, TIMEFRAMES, Candle, Market, Momentum, crossing, publish, zone_of
 from tornado_bridge.server.embedded import EmbeddedRedis
 
 CANDLE_CHANNEL = re.compile(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tornado_bridge import market
+from tornado_bridge.demo import market
 from tornado_bridge.errors import BridgeError
 from tornado_bridge.keys import KeyFile
 from tornado_bridge.server import process
