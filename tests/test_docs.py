@@ -9,8 +9,9 @@ import pytest
 
 import tornado_bridge
 from tests.pipeline import text_of
-from tornado_bridge import Event, EventType, hookspecs, skeleton
+from tornado_bridge import Event, EventType, hookspecs
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.cli import skeleton
 from tornado_bridge.connections.dialogue import ErrorCode
 from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.registry import Registry

@@ -3,8 +3,8 @@
 import dataclasses
 import json
 
-from tornado_bridge import tables
 from tornado_bridge.audit.auditor import Report, TypeAudit
+from tornado_bridge.cli import tables
 
 _HEADING = ("OUTPUT", "INPUT", "DECLARED", "OUTPUTS", "INPUTS")
 

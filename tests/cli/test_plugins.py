@@ -1,4 +1,4 @@
-"""tornado_bridge.plugin_commands: what `tornado-bridge plugins` and `plugins new` take, print and end with."""
+"""tornado_bridge.cli.plugins: what `tornado-bridge plugins` and `plugins new` take, print and end with."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""tornado_bridge.options: which registry a command gets, from its options and from the environment."""
+"""tornado_bridge.cli.options: which registry a command gets, from its options and from the environment."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.test_discovery import FILE
-from tornado_bridge import options
+from tornado_bridge.cli import options
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.registry import Registry
 

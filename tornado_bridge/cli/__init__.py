@@ -15,14 +15,15 @@ import click
 
 import tornado_bridge
 from tornado_bridge import demo as demonstration
-from tornado_bridge import logs, tables, tail
+from tornado_bridge import logs
 from tornado_bridge.audit import auditor
 from tornado_bridge.audit import report as audit_report
 from tornado_bridge.audit.generation import EXCHANGE_ID
+from tornado_bridge.cli import tables, tail
+from tornado_bridge.cli.options import PROGRAM, SettingsCommand, chooses_plugins, given, setting_option, version_option
+from tornado_bridge.cli.plugins import plugins
 from tornado_bridge.errors import BridgeError, ConfigurationError
 from tornado_bridge.keys import Key, KeyFile
-from tornado_bridge.options import PROGRAM, SettingsCommand, chooses_plugins, given, setting_option, version_option
-from tornado_bridge.plugin_commands import plugins
 from tornado_bridge.registry import Registry
 from tornado_bridge.server import process, settings
 from tornado_bridge.server.settings import KEY_VARIABLE

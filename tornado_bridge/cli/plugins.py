@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tornado_bridge import skeleton, tables
-from tornado_bridge.options import chooses_plugins, version_option
+from tornado_bridge.cli import skeleton, tables
+from tornado_bridge.cli.options import chooses_plugins, version_option
 from tornado_bridge.registry import Plugin, Registry
 
 

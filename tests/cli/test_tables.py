@@ -1,6 +1,6 @@
-"""tornado_bridge.tables: what a table looks like."""
+"""tornado_bridge.cli.tables: what a table looks like."""
 
-from tornado_bridge import tables
+from tornado_bridge.cli import tables
 
 
 def test_columns_are_as_wide_as_their_widest_text() -> None:

@@ -1,4 +1,4 @@
-"""tornado_bridge.skeleton: a distribution that works untouched, and the names that it may have."""
+"""tornado_bridge.cli.skeleton: a distribution that works untouched, and the names that it may have."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tornado_bridge
-from tornado_bridge import skeleton
+from tornado_bridge.cli import skeleton
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.registry import Registry
 

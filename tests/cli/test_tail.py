@@ -25,9 +25,9 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 from websockets.utils import accept_key
 
-from tornado_bridge import tail as tail_module
+from tornado_bridge.cli import tail as tail_module
+from tornado_bridge.cli.tail import delay, envelope_line, printable, run, tail
 from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.tail import delay, envelope_line, printable, run, tail
 
 KEY = "tb_SECRET_4711"
 CHANNEL = "candles:BTC-USD:1h"
