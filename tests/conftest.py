@@ -10,8 +10,8 @@ import pytest
 import structlog
 import tornado.ioloop
 
-from tests.raw import NOTHING_HELD, held
-from tests.servers import LogLines, RedisServer
+from tests.support.raw import NOTHING_HELD, held
+from tests.support.servers import LogLines, RedisServer
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.web import app

@@ -17,9 +17,9 @@ from tornado.iostream import IOStream
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Close
 
-from tests import raw
-from tests.peer import Inflating
-from tests.raw import (
+from tests.support import raw
+from tests.support.peer import Inflating
+from tests.support.raw import (
     NOTHING_HELD,
     PING,
     PONG,
@@ -34,7 +34,7 @@ from tests.raw import (
     text,
     until,
 )
-from tests.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, free_port
+from tests.support.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, free_port
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.ingest import relay

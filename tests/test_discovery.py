@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tornado_bridge
-from tests.servers import bridge_process, serving
+from tests.support.servers import bridge_process, serving
 from tornado_bridge.discovery import Candidate, choose, installed, single_files
 from tornado_bridge.errors import ConfigurationError, PluginError
 from tornado_bridge.keys import KeyFile

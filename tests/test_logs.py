@@ -8,7 +8,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from tests.servers import LogLines
+from tests.support.servers import LogLines
 from tornado_bridge import logs
 from tornado_bridge.logs import ThrottledLog
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import tornado_bridge
-from tests.pipeline import text_of
+from tests.support.pipeline import text_of
 from tornado_bridge import Envelope, Event, EventType, envelope_schema, hookimpl, values
 from tornado_bridge.connections.admission import Allowance
 from tornado_bridge.connections.dialogue import Dialogue

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from tests.planted import CANDLE, LEAKS, NOTE, SIGNALS, Quotes, Result, clean, hidden, public
+from tests.support.planted import CANDLE, LEAKS, NOTE, SIGNALS, Quotes, Result, clean, hidden, public
 from tornado_bridge import Envelope, Event, envelope_schema, values
 from tornado_bridge.audit.auditor import Auditor, Report, TypeAudit, audit
 from tornado_bridge.errors import PluginError

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from tests.planted import CANDLE, SIGNALS, Quotes, clean
+from tests.support.planted import CANDLE, SIGNALS, Quotes, clean
 from tornado_bridge import Envelope, EventType, InvalidEvent, envelope_schema, values
 from tornado_bridge.audit.drafts import Slot
 from tornado_bridge.audit.generation import Generator, canaries

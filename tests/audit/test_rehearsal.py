@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.planted import Quotes, public
+from tests.support.planted import Quotes, public
 from tornado_bridge import Envelope, EventType, values
 from tornado_bridge.audit.rehearsal import (
     FAILED,

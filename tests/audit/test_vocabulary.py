@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.planted import SIGNALS
+from tests.support.planted import SIGNALS
 from tornado_bridge.audit import vocabulary
 from tornado_bridge.audit.vocabulary import Vocabulary, text_like
 

@@ -21,7 +21,7 @@ import websockets
 from websockets.sync.client import ClientConnection, connect
 
 from tests.server.test_settings import EXAMPLES
-from tests.servers import CANDLE_SOURCE, BridgeProcess, RedisServer, bridge_process, serving
+from tests.support.servers import CANDLE_SOURCE, BridgeProcess, RedisServer, bridge_process, serving
 from tornado_bridge import cli
 from tornado_bridge.errors import BridgeError, ConfigurationError
 from tornado_bridge.keys import KeyFile
@@ -33,7 +33,7 @@ ENVELOPE = (
     '{"type":"candle_close","channel":"candles:BTC-USD:1h","data":{"timestamp":"2024-02-18T14:00:00.000Z",'
     '"open":"1","high":"2","low":"0.5","close":"1.5","volume":"3"}}'
 )
-MAIN = str(Path(cli.__file__).with_name("__main__.py"))
+MAIN = str(Path(cli.__file__).parents[1] / "__main__.py")
 VERSION = importlib.metadata.version("tornado_bridge")
 
 COMMANDS = [

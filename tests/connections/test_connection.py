@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 from tornado.iostream import IOStream
 
-from tests import raw
-from tests.raw import NOTHING_HELD, PING, TEXT, Frame, RawClient, closed, frame, held, tcp_pair, text, until
-from tests.servers import CANDLE_SOURCE, LogLines, RedisServer
+from tests.support import raw
+from tests.support.raw import NOTHING_HELD, PING, TEXT, Frame, RawClient, closed, frame, held, tcp_pair, text, until
+from tests.support.servers import CANDLE_SOURCE, LogLines, RedisServer
 from tests.test_bridge import PAYLOAD
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections import websocket

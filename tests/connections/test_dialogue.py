@@ -10,7 +10,7 @@ import websockets.frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.peer import read_frame
+from tests.support.peer import read_frame
 from tornado_bridge.channels import Form, Grammar, Rule
 from tornado_bridge.connections import dialogue
 from tornado_bridge.connections.admission import Allowance
@@ -18,7 +18,7 @@ from tornado_bridge.connections.dialogue import Dialogue
 from tornado_bridge.keys import Key
 from tornado_bridge.redaction.validation import Validator
 
-SCHEMAS = Path(__file__).parent.parent / "schemas"
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 RULES: dict[str, Rule] = {
     "symbol": "[A-Za-z0-9]{1,20}-[A-Za-z0-9]{1,20}",

@@ -9,7 +9,7 @@ import pytest
 import tornado.ioloop
 from tornado.iostream import IOStream
 
-from tests.raw import PATIENCE, PONG, TEXT, Frame, RawClient, tcp_pair, until
+from tests.support.raw import PATIENCE, PONG, TEXT, Frame, RawClient, tcp_pair, until
 from tornado_bridge.connections.outlet import Outlet, SlowRule
 from tornado_bridge.stream.hub import Cohort
 from tornado_bridge.wire import frames

@@ -11,8 +11,8 @@ import pytest
 import websockets
 from tornado.iostream import IOStream
 
-from tests import raw
-from tests.raw import (
+from tests.support import raw
+from tests.support.raw import (
     BINARY,
     CLOSE,
     CONTINUATION,

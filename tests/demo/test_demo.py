@@ -17,7 +17,7 @@ import pytest
 import redis
 from websockets.sync.client import connect
 
-from tests.servers import BridgeProcess, bridge_process
+from tests.support.servers import BridgeProcess, bridge_process
 from tornado_bridge import demo as demonstration
 from tornado_bridge.demo import demo, market
 from tornado_bridge.errors import BridgeError, ConfigurationError

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tests.servers import LogLines
-from tests.subscriber import Subscriber
+from tests.support.servers import LogLines
+from tests.support.subscriber import Subscriber
 from tornado_bridge import Envelope, Event, EventType, InvalidEvent, envelope_schema, hookimpl
 from tornado_bridge.ingest.relay import Relay, Tally
 from tornado_bridge.logs import ThrottledLog

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.raw import until
-from tests.servers import LogLines, RedisServer, free_port
+from tests.support.raw import until
+from tests.support.servers import LogLines, RedisServer, free_port
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.ingest import source
 from tornado_bridge.ingest.source import Message, Source

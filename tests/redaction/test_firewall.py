@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.pipeline import text_of
+from tests.support.pipeline import text_of
 from tornado_bridge.errors import BridgeError
 from tornado_bridge.events import Envelope, EventType, envelope_schema
 from tornado_bridge.redaction.firewall import CheckedEnvelope, EnvelopeRefused, Firewall

@@ -22,7 +22,7 @@ import redis
 import websockets
 from websockets.sync.client import connect
 
-from tests.servers import (
+from tests.support.servers import (
     CANDLE_SOURCE,
     LogLines,
     RedisServer,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.peer import Inflating
-from tests.subscriber import Subscriber
+from tests.support.peer import Inflating
+from tests.support.subscriber import Subscriber
 from tornado_bridge.channels import Form, Grammar, Rule
 from tornado_bridge.redaction.firewall import CheckedEnvelope
 from tornado_bridge.stream.hub import Hub, batches

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.planted import Quotes, clean
+from tests.support.planted import Quotes, clean
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.testing.bridge_client import BridgeClient
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.planted import SIGNALS
+from tests.support.planted import SIGNALS
 from tornado_bridge.testing.bridge_client import BridgeClient
 
 ALERT = '{"symbol":"BTC-USD","timeframe":"15m","price":1,"triggeredAt":0,"triggerValue":85}'

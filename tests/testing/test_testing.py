@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.planted import CANDLE, LEAKS, SIGNALS, Quotes, Result, clean, public
+from tests.support.planted import CANDLE, LEAKS, SIGNALS, Quotes, Result, clean, public
 from tornado_bridge import Envelope, Event, envelope_schema, testing, values
 from tornado_bridge.errors import PluginError
 from tornado_bridge.testing import PluginSuite

@@ -18,8 +18,8 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.web import Application, RequestHandler
 
-from tests.raw import RawClient, closed, handshake, until
-from tests.servers import LogLines
+from tests.support.raw import RawClient, closed, handshake, until
+from tests.support.servers import LogLines
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.connection import Connection
 from tornado_bridge.web import app

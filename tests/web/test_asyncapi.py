@@ -15,9 +15,9 @@ import yaml
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 import tornado_bridge
-from tests.payloads import PRIVATE
-from tests.test_docs import OPERATIONS, first_column, section
-from tests.test_schemas import mutations
+from tests.house.test_docs import OPERATIONS, first_column, section
+from tests.house.test_schemas import mutations
+from tests.support.payloads import PRIVATE
 from tornado_bridge import Envelope, Event, EventType, cli, envelope_schema, hookimpl, values
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.keys import FixedKeys, KeyRing
@@ -28,7 +28,7 @@ from tornado_bridge.web import app, asyncapi
 
 Object = dict[str, Any]
 
-SPECIFICATION = Path(__file__).parent / "data" / "asyncapi-3.1.0.json"
+SPECIFICATION = Path(__file__).parents[1] / "data" / "asyncapi-3.1.0.json"
 
 
 class Trade(msgspec.Struct):

@@ -13,8 +13,8 @@ import pytest
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 
-from tests.raw import NOTHING_HELD, PATIENCE, RawClient, closed, handshake, held, text, until
-from tests.servers import LogLines
+from tests.support.raw import NOTHING_HELD, PATIENCE, RawClient, closed, handshake, held, text, until
+from tests.support.servers import LogLines
 from tests.web.test_app import LEAKY, SECRET, said
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.connection import Connection

@@ -12,8 +12,8 @@ import tornado.ioloop
 import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.raw import RawClient, text, until
-from tests.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, socket_left_by_tornado
+from tests.support.raw import RawClient, text, until
+from tests.support.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, socket_left_by_tornado
 from tornado_bridge import Envelope, Event, EventType, envelope_schema, hookimpl
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.web.metrics import serve_metrics

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.peer import Inflating
+from tests.support.peer import Inflating
 from tornado_bridge.wire import deflate, frames
 from tornado_bridge.wire.deflate import Compression, agree, compress, inflate
 from tornado_bridge.wire.frames import ProtocolError

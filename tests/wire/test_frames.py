@@ -7,7 +7,7 @@ import websockets.frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.peer import read_frame
+from tests.support.peer import read_frame
 from tornado_bridge.wire import frames
 from tornado_bridge.wire.frames import FrameReader, Opcode, ProtocolError, Received
 

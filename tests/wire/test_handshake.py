@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders, parse_request_start_line
 from tornado.websocket import WebSocketProtocol13
 
-from tests.raw import handshake
+from tests.support.raw import handshake
 from tornado_bridge.web.app import STREAM_PATH
 from tornado_bridge.wire import handshake as opening
 from tornado_bridge.wire.handshake import Opening

@@ -21,9 +21,9 @@ import pytest
 import structlog
 import tornado.ioloop
 
-from tests import raw
-from tests.raw import RawClient
-from tests.servers import CANDLE_SOURCE, RedisServer
+from tests.support import raw
+from tests.support.raw import RawClient
+from tests.support.servers import CANDLE_SOURCE, RedisServer
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.dialogue import Answer
 from tornado_bridge.keys import Change, Key, KeyRing

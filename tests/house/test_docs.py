@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tornado_bridge
-from tests.pipeline import text_of
+from tests.support.pipeline import text_of
 from tornado_bridge import Event, EventType, hookspecs
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.cli import skeleton
@@ -19,7 +19,7 @@ from tornado_bridge.server.settings import Settings
 from tornado_bridge.web import metrics
 from tornado_bridge.wire.frames import CloseCode
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import random
 import string
 from collections.abc import Callable
 
-from tests.payloads import TEXT_MARK, TIMEFRAMES
+from tests.support.payloads import TEXT_MARK, TIMEFRAMES
 
 # A message may be its text, bytes that go as a binary frame, or pieces that go as fragments.
 Message = str | bytes | list[str]

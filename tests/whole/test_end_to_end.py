@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import websockets
 
-from tests.oracle import expected
-from tests.payloads import PRIVATE
-from tests.servers import CANDLE_SOURCE, RedisServer, serving
+from tests.support.oracle import expected
+from tests.support.payloads import PRIVATE
+from tests.support.servers import CANDLE_SOURCE, RedisServer, serving
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 BURSTS = 20
 CHANNELS = 50
 CLIENTS = 100

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.payloads import PRIVATE
+from tests.support.payloads import PRIVATE
 from tornado_bridge.connections.dialogue import ErrorCode
 from tornado_bridge.redaction import closed_schema
 from tornado_bridge.redaction.validation import Validator, load_schema

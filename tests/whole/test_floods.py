@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import floods
 from benchmarks.systems import Serving, serving
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 SECONDS = 0.7
 MAX_GROWTH = 5 << 20

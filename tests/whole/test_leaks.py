@@ -23,10 +23,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests import oracle
-from tests.messages import MAX_MESSAGE, Message, Messages
-from tests.payloads import Event, Events, traces
-from tests.servers import BridgeProcess, RedisServer, serving
+from tests.support import oracle
+from tests.support.messages import MAX_MESSAGE, Message, Messages
+from tests.support.payloads import Event, Events, traces
+from tests.support.servers import BridgeProcess, RedisServer, serving
 
 CASES = int(os.environ.get("TORNADO_BRIDGE_TEST_CASES", "2000"))
 SEED = 20_260_219
@@ -36,7 +36,7 @@ MAX_SUBSCRIPTIONS = 20
 # A turn of the run: so many events, or bytes of them, and then a good event that is waited for.
 TURN_EVENTS, TURN_BYTES = 200, 2_000_000
 
-SCHEMAS = Path(__file__).parents[1] / "schemas"
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 
 @dataclasses.dataclass

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests import oracle, strategies
-from tests.pipeline import relayed
-from tests.servers import CANDLE_SOURCE
+from tests.support import oracle, strategies
+from tests.support.pipeline import relayed
+from tests.support.servers import CANDLE_SOURCE
 from tornado_bridge.registry import Registry
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 SOURCE = CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="1h")
 VECTORS = [
     vector

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests import oracle, strategies
-from tests.pipeline import relayed
-from tests.servers import ALERT_SOURCE
+from tests.support import oracle, strategies
+from tests.support.pipeline import relayed
+from tests.support.servers import ALERT_SOURCE
 from tornado_bridge.registry import Registry
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 VECTORS = [
     vector
     for vector in json.loads((DATA / "transform-v1.json").read_text())["vectors"]

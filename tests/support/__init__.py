@@ -1,0 +1,1 @@
+"""What the tests share: clients, servers, payloads, an independent oracle."""

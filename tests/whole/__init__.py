@@ -1,0 +1,1 @@
+"""Tests of the whole, from Redis to somebody else's client."""
