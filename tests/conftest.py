@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import fields
 
 import pytest
 import structlog
@@ -12,7 +13,7 @@ import tornado.ioloop
 
 from tests.support.raw import NOTHING_HELD, held
 from tests.support.servers import LogLines, RedisServer
-from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.bridge import Limits, WebSocketBridge
 from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.web import app
 
@@ -83,7 +84,8 @@ def bridge(
     options = dict(marker.kwargs) if marker else {}
     server = request.getfixturevalue(options.pop("redis")) if "redis" in options else redis_server
     options.setdefault("keys", FixedKeys(KeyRing.single("tests", KEY)))
-    bridge = WebSocketBridge(redis_url=server.url, exchange_id=1, exchange_name="coinbase", **options)
+    limits = Limits(**{field.name: options.pop(field.name) for field in fields(Limits) if field.name in options})
+    bridge = WebSocketBridge(redis_url=server.url, exchange_id=1, exchange_name="coinbase", limits=limits, **options)
     io_loop.run_sync(bridge.start, timeout=10)
     yield bridge
     io_loop.run_sync(bridge.stop, timeout=10)

@@ -1,6 +1,7 @@
 """The whole, for one exchange: source, plugins, hub and clients."""
 
 import asyncio
+import dataclasses
 import re
 import time
 from collections import Counter
@@ -41,13 +42,34 @@ _EXCHANGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _EXCHANGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}").fullmatch
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What clients may use, and when they are disconnected. The settings of a server take their defaults from here.
+
+    Times are in seconds, sizes in bytes. `rate_limit` is client messages per minute and key, `rate_burst` is how many
+    of them may come at once.
+    """
+
+    ping_interval: float = 30.0
+    max_connections: int = 10_000
+    max_connections_per_key: int = 5
+    max_subscriptions: int = 200
+    skip_bytes: int = 65_536
+    abort_bytes: int = 262_144
+    slow_timeout: float = 30.0
+    rate_limit: float = 300.0
+    rate_burst: int = 50
+
+
+DEFAULT_LIMITS = Limits()
+
+
 class WebSocketBridge:
     """Relays one exchange's events from Redis to WebSocket clients.
 
-    `plugins` are names of installed plugins, plugin objects, or None for all that are installed. Times are in
-    seconds, sizes in bytes; `rate_limit` is client messages a minute and key, `rate_burst` how many may come at once,
-    `compression` permessage-deflate for those who offer it. Raises ConfigurationError for a setting that cannot be
-    used, PluginError for a plugin that cannot.
+    `plugins` are names of installed plugins, plugin objects, or None for all that are installed. With `compression`
+    the bridge agrees to permessage-deflate. Raises ConfigurationError for a setting that cannot be used, PluginError
+    for a plugin that cannot be used.
     """
 
     def __init__(
@@ -59,15 +81,7 @@ class WebSocketBridge:
         keys: Keys,
         plugins: Sequence[str | object] | None = None,
         redis_password: str | None = None,
-        ping_interval: float = 30.0,
-        max_connections: int = 10_000,
-        max_connections_per_key: int = 5,
-        max_subscriptions: int = 200,
-        skip_bytes: int = 65_536,
-        abort_bytes: int = 262_144,
-        slow_timeout: float = 30.0,
-        rate_limit: float = 300.0,
-        rate_burst: int = 50,
+        limits: Limits = DEFAULT_LIMITS,
         compression: bool = False,
     ) -> None:
         exchange_id = str(exchange_id)
@@ -79,15 +93,20 @@ class WebSocketBridge:
         self.compression = compression
         self._keys = keys
         self._ring = keys.ring
-        self._max_connections = max_connections
+        self.limits = limits
         self._admission = Admission(
-            places=max_connections_per_key, rate=rate_limit, burst=rate_burst, clock=time.monotonic
+            places=limits.max_connections_per_key,
+            rate=limits.rate_limit,
+            burst=limits.rate_burst,
+            clock=time.monotonic,
         )
-        self._dialogue = Dialogue(self.registry.grammar, max_subscriptions=max_subscriptions, clock=time.monotonic)
-        self._slow_rule = SlowRule(skip_bytes, abort_bytes, slow_timeout)
+        self._dialogue = Dialogue(
+            self.registry.grammar, max_subscriptions=limits.max_subscriptions, clock=time.monotonic
+        )
+        self._slow_rule = SlowRule(limits.skip_bytes, limits.abort_bytes, limits.slow_timeout)
         self._slow: set[Outlet] = set()
         self._hub = Hub(self.registry.grammar)
-        self._heartbeat = Heartbeat(ping_interval)
+        self._heartbeat = Heartbeat(limits.ping_interval)
         self._faults = ThrottledLog(log)
         routes = self.registry.routes(exchange_id)
         self._relay = Relay(routes, self._hub, exchange=exchange_name, log=self._faults)
@@ -136,7 +155,7 @@ class WebSocketBridge:
     @property
     def full(self) -> bool:
         """Whether no more client is taken, whatever its key: `max_connections` are here, the refused among them."""
-        return len(self._clients) >= self._max_connections
+        return len(self._clients) >= self.limits.max_connections
 
     @property
     def tallies(self) -> dict[str, Tally]:

@@ -128,7 +128,7 @@ def test_the_same_audit_finds_the_same() -> None:
 
 
 def test_an_event_type_without_a_valid_event_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tornado_bridge.generation._ATTEMPTS", 20)
+    monkeypatch.setattr("tornado_bridge.audit.generation._ATTEMPTS", 20)
     assert audited(Quotes(lambda event: None)).findings == ("no valid event was found, so nothing is proven",)
 
 

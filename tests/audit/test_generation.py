@@ -61,7 +61,7 @@ def test_it_learns_where_every_reason_is_the_same() -> None:
 
 
 def test_an_event_that_never_is_valid_is_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tornado_bridge.generation._ATTEMPTS", 50)
+    monkeypatch.setattr("tornado_bridge.audit.generation._ATTEMPTS", 50)
     route = Quotes(lambda event: None).route
     assert not generator(route).learn(Rehearsal(route, "coinbase"))
 
@@ -69,7 +69,7 @@ def test_an_event_that_never_is_valid_is_not_learned(monkeypatch: pytest.MonkeyP
 def test_it_takes_the_event_that_it_knows_where_valid_ones_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
     route = Quotes(clean).route
     made, rehearsal = learned(route), Rehearsal(Quotes(lambda event: None).route, "coinbase")
-    monkeypatch.setattr("tornado_bridge.generation._VALID_ATTEMPTS", 3)
+    monkeypatch.setattr("tornado_bridge.audit.generation._VALID_ATTEMPTS", 3)
     assert made.valid_draft(rehearsal) is made.valid_draft(rehearsal)
 
 

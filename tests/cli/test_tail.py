@@ -855,7 +855,7 @@ def test_a_signal_ends_it_though_nobody_reads_the_output() -> None:
 
 PROGRAM = (
     "import os, sys\n"
-    "from tornado_bridge.tail import run\n"
+    "from tornado_bridge.cli.tail import run\n"
     "sys.exit(run(sys.argv[1], os.environ['KEY'], sys.argv[2:], as_json=bool(os.environ.get('JSON'))))\n"
 )
 

@@ -1,4 +1,4 @@
-"""tornado_bridge.connections.outlet: over a TCP connection whose kernel buffers are small, with the hub's own cohort."""
+"""tornado_bridge.connections.outlet, over TCP with small kernel buffers and the hub's own cohort."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""tornado_bridge.quarantine."""
+"""tornado_bridge.ingest.quarantine."""
 
 import pytest
 

@@ -293,7 +293,7 @@ def test_a_subscriber_that_does_not_read_is_cut_without_a_word(
 def test_a_running_server_does_not_hold_the_process() -> None:
     code = (
         "import redis\n"
-        "from tornado_bridge.embedded import EmbeddedRedis\n"
+        "from tornado_bridge.server.embedded import EmbeddedRedis\n"
         "server = EmbeddedRedis()\n"
         "server.start()\n"
         "client = redis.Redis.from_url(server.url)\n"

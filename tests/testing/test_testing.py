@@ -97,7 +97,7 @@ def with_a_wrong_example() -> dict[str, Any]:
     ],
 )
 def test_a_plugin_that_is_wrong_fails(plugin: object, test: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tornado_bridge.generation._ATTEMPTS", 500)
+    monkeypatch.setattr("tornado_bridge.audit.generation._ATTEMPTS", 500)
     suite = type("Suite", (PluginSuite,), {"plugin": plugin, "cases": 200})()
     with pytest.raises(AssertionError):
         getattr(suite, test)()

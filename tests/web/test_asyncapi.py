@@ -1,4 +1,4 @@
-"""tornado_bridge.web.asyncapi: what the document says, held against its specification, the schema files and the codes."""
+"""tornado_bridge.web.asyncapi, held against its specification, the schema files and the codes."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""tornado_bridge.wire.deflate: offers and answers, batches as somebody else's client reads them, messages of clients."""
+"""tornado_bridge.wire.deflate: offers and answers, batches read by another client, messages of clients."""
 
 import contextlib
 import itertools

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import gc
 import resource
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import redis.asyncio
 import structlog
 
-from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.bridge import Limits, WebSocketBridge
 from tornado_bridge.discovery import Candidate
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.keys import KeyFile, KeyWatch
@@ -167,15 +168,7 @@ def _bridge_of(
         exchange_name=settings.exchange_name,
         keys=keys,
         plugins=plugins,
-        ping_interval=settings.ping_interval,
-        max_connections=settings.max_connections,
-        max_connections_per_key=settings.max_connections_per_key,
-        max_subscriptions=settings.max_subscriptions,
-        skip_bytes=settings.skip_bytes,
-        abort_bytes=settings.abort_bytes,
-        slow_timeout=settings.slow_timeout,
-        rate_limit=settings.rate_limit,
-        rate_burst=settings.rate_burst,
+        limits=Limits(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(Limits)}),
         compression=settings.compression,
     )
 

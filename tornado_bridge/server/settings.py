@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from tornado_bridge import discovery
+from tornado_bridge.bridge import DEFAULT_LIMITS
 from tornado_bridge.errors import ConfigurationError, PluginError
 from tornado_bridge.server.setting_types import Amount, Count, Directory, Exchange, Names, Origin, Port, RedisUrl, Text
 
@@ -105,12 +106,20 @@ class Settings(BaseModel):
         "Origin that a browser may come from; repeatable (in the environment: separated by spaces, in a file: a "
         "list); any unless given.",
     )
-    max_connections: Count = _setting(10_000, "Clients", _COUNT, "Live connections of all keys together.")
+    max_connections: Count = _setting(
+        DEFAULT_LIMITS.max_connections, "Clients", _COUNT, "Live connections of all keys together."
+    )
     max_handshakes: Count = _setting(1_000, "Clients", _COUNT, "Connections that have not been admitted yet.")
-    max_connections_per_key: Count = _setting(5, "Clients", _COUNT, "Live connections a key, unless its row says else.")
-    max_subscriptions: Count = _setting(200, "Clients", _COUNT, "Subscriptions a connection.")
-    rate_limit: Amount = _setting(300.0, "Clients", _AMOUNT, "Client messages a key.", "a minute")
-    rate_burst: Count = _setting(50, "Clients", _COUNT, "Client messages that a key may send at once.")
+    max_connections_per_key: Count = _setting(
+        DEFAULT_LIMITS.max_connections_per_key, "Clients", _COUNT, "Live connections a key, unless its row says else."
+    )
+    max_subscriptions: Count = _setting(
+        DEFAULT_LIMITS.max_subscriptions, "Clients", _COUNT, "Subscriptions a connection."
+    )
+    rate_limit: Amount = _setting(DEFAULT_LIMITS.rate_limit, "Clients", _AMOUNT, "Client messages a key.", "a minute")
+    rate_burst: Count = _setting(
+        DEFAULT_LIMITS.rate_burst, "Clients", _COUNT, "Client messages that a key may send at once."
+    )
     compression: bool = _setting(
         False,
         "Clients",
@@ -118,16 +127,32 @@ class Settings(BaseModel):
         "Compress what is sent to clients that offer permessage-deflate.",
     )
     ping_interval: Amount = _setting(
-        30.0, "Clients", _AMOUNT, "Between two pings; who has not answered by the next one is cut off.", "s"
+        DEFAULT_LIMITS.ping_interval,
+        "Clients",
+        _AMOUNT,
+        "Between two pings; who has not answered by the next one is cut off.",
+        "s",
     )
     skip_bytes: Count = _setting(
-        65_536, "Slow clients", _COUNT, "Held back for a client from which on it loses frames.", "bytes"
+        DEFAULT_LIMITS.skip_bytes,
+        "Slow clients",
+        _COUNT,
+        "Held back for a client from which on it loses frames.",
+        "bytes",
     )
     abort_bytes: Count = _setting(
-        262_144, "Slow clients", _COUNT, "Held back for a client from which on it is cut off.", "bytes"
+        DEFAULT_LIMITS.abort_bytes,
+        "Slow clients",
+        _COUNT,
+        "Held back for a client from which on it is cut off.",
+        "bytes",
     )
     slow_timeout: Amount = _setting(
-        30.0, "Slow clients", _AMOUNT, "For how long a client may lose frames without a break.", "s"
+        DEFAULT_LIMITS.slow_timeout,
+        "Slow clients",
+        _AMOUNT,
+        "For how long a client may lose frames without a break.",
+        "s",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Logging", "debug, info, warning or error", "Least level logged: debug, info, warning or error."
