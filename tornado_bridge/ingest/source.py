@@ -1,84 +1,58 @@
 """The source: one dedicated subscriber connection to Redis, which comes back by itself.
 
-redis-py connects, authenticates and speaks TLS; its hiredis parser is drained of everything that one read brought.
-What it is asked to do with private parts of redis-py stands in BatchParser, and nowhere else.
+`redis_client` connects, authenticates, speaks TLS and gives all replies of one read at once.
 """
 
 import asyncio
 import time
-import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
-from redis._parsers.hiredis import NOT_ENOUGH_DATA
-from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection, DefaultParser
-from redis.asyncio.retry import Retry
-from redis.backoff import EqualJitterBackoff, NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthenticationWrongNumberOfArgsError,
-    InvalidResponse,
-    NoPermissionError,
-    RedisError,
-)
+from redis.backoff import EqualJitterBackoff
+from redis.exceptions import InvalidResponse, RedisError
 
-from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.pace import CROWD, MAX_WAIT, Pace
+from tornado_bridge.logs import ThrottledLog
+from tornado_bridge.redis_client import CONNECTION_ERRORS, RedisConnection, explain
 
 log = structlog.get_logger(__name__)
 
-# The first retry comes after 0.05 to 0.1 s, and no later one after more than 2 s.
+# Seconds. The first retry comes after 0.05 to 0.1 s, and no later one after more than 2 s.
 RETRY_BASE = 0.1
 RETRY_CAP = 2.0
 _MAX_EXPONENT = 10
 
-# A server that is asked this often, in seconds, and has said nothing for SILENCE is taken for hung, as is one that has
-# not confirmed the subscriptions by then; the two together stay below 5 s.
+# Redis gets a PING this often, in seconds, and is taken for hung when so many PINGs in a row have no answer and nothing
+# else has come either: after 4 s at the latest. Wall time is no measure: while this process stands still (a paused
+# machine, no CPU time) it sends no PING, and what Redis has kept for it is read when it goes on.
 PING_INTERVAL = 1.0
-SILENCE = 3.5
+MAX_UNANSWERED = 3
 
-# Connecting and authenticating together, in seconds.
+# A read of so many messages is the beginning of a burst. For at most GATHER seconds the source also relays what has
+# arrived meanwhile, before it flushes once: that takes 0.7 times the CPU of a flush per read.
+BURST = 4
+GATHER = 0.005
+
+# Seconds to connect and authenticate.
 CONNECT_TIMEOUT = 2.0
-
-# One read takes all that asyncio holds.
-READ_SIZE = 1 << 20
-
-# What a URL may say beside where Redis is and who asks; anything else could take the parser's place.
-_URL_OPTIONS = ("db", "client_name", "username", "password")
-_TLS_OPTIONS = "ssl_"
 
 Message = tuple[bytes, bytes]
 
 
-class BatchParser(DefaultParser):  # type: ignore[valid-type, misc]
-    """redis-py's asyncio hiredis parser, which also gives all replies of one read at once."""
+class SubscriptionLost(RedisError):
+    """The connection lives, but Redis no longer has its subscriptions."""
 
-    async def read_batch(self) -> list[Any]:
-        """Wait for the next bytes and return every reply that they complete; errors are among them as exceptions."""
-        await self.read_from_socket()
-        gets = self._reader.gets
-        replies: list[Any] = []
-        while True:
-            reply = gets()
-            if reply is NOT_ENOUGH_DATA:
-                return replies
-            replies.append(reply)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether asyncio holds bytes that have not been read: `read_batch` does not wait for them."""
-        return bool(self._stream._buffer)
+    def __init__(self) -> None:
+        super().__init__("Redis does not have the subscriptions")
 
 
 class Source:
     """The subscriber of one bridge.
 
-    `names` are source channels, `patterns` Redis patterns of them. `relay` is called with all messages of one read,
-    `flush` when what it made of them is due.
-    `run` keeps the connection; `subscribed` is set while Redis has confirmed every subscription, `tried` once the
-    first attempt has ended either way.
+    `names` are source channels and `patterns` are Redis patterns of source channels. `relay` is called with the
+    messages of one read, and `flush` when the frames that came of them are due. `run` keeps the connection.
+    `subscribed` is set while Redis has confirmed every subscription; `tried` is set once the first attempt has ended,
+    either way. `connects` counts how often Redis has confirmed all subscriptions.
     """
 
     def __init__(
@@ -91,62 +65,48 @@ class Source:
         flush: Callable[[], None],
         password: str | None = None,
     ) -> None:
-        _check_url(url)
-        credentials = {} if password is None else {"password": password}
-        try:
-            self._pool = ConnectionPool.from_url(
-                url,
-                protocol=2,
-                parser_class=BatchParser,
-                # The timeouts are ours: redis-py's go through asyncio.wait_for, which loses cancellations in 3.11.
-                socket_connect_timeout=None,
-                socket_timeout=None,
-                socket_read_size=READ_SIZE,
-                retry=Retry(NoBackoff(), 0),
-                **credentials,
-            )
-            self._connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        except (ValueError, TypeError, RedisError) as error:
-            # It is about an option; what may hold the password has been checked before.
-            raise ConfigurationError(f"the Redis URL cannot be used: {error}") from None
+        self._connection = RedisConnection(url, password)
         self._names = tuple(names)
         self._patterns = tuple(patterns)
         self._relay = relay
         self._flush = flush
-        self._pace = Pace()
-        # Subscriptions that Redis has not confirmed, and what ends a connection that says nothing.
+        # Subscriptions that Redis has not confirmed yet.
         self._awaited: set[bytes] = set()
-        self._silence = asyncio.Timeout(None)
+        # PINGs sent since Redis was last heard, and the time-out that ends a read from a Redis that hangs.
+        self._unanswered = 0
+        self._hung = asyncio.Timeout(None)
         self.subscribed = asyncio.Event()
         self.tried = asyncio.Event()
         self.connects = 0
         self._backoff = EqualJitterBackoff(cap=RETRY_CAP, base=RETRY_BASE)
+        self._log = ThrottledLog(log)
         self._down_since: float | None = None
+        self._cause = ""
 
     async def run(self) -> None:
-        """Subscribe and relay until cancelled; whatever goes wrong is tried again."""
+        """Subscribe and relay until cancelled. After any failure it tries again."""
         failures = 0
         try:
             while True:
                 try:
                     async with asyncio.timeout(CONNECT_TIMEOUT):
-                        await self._connection.connect()  # type: ignore[no-untyped-call]
+                        await self._connection.connect()
                     await self._subscribe_and_relay()
-                except (RedisError, OSError) as error:
+                except CONNECTION_ERRORS as error:
                     failures = 0 if self.subscribed.is_set() else failures
                     self._note_down(error)
-                    await self._connection.disconnect(nowait=True)
+                    await self._connection.disconnect()
                 await asyncio.sleep(self._backoff.compute(min(failures, _MAX_EXPONENT)))
                 failures += 1
         finally:
             self.subscribed.clear()
-            await self._connection.disconnect(nowait=True)
+            await self._connection.disconnect()
 
     async def _subscribe_and_relay(self) -> None:
         if self._patterns:
-            await self._connection.send_command("PSUBSCRIBE", *self._patterns)
+            await self._connection.send("PSUBSCRIBE", *self._patterns)
         if self._names:
-            await self._connection.send_command("SUBSCRIBE", *self._names)
+            await self._connection.send("SUBSCRIBE", *self._names)
         pings = asyncio.create_task(self._ping())
         try:
             await self._read()
@@ -155,79 +115,100 @@ class Source:
             await asyncio.gather(pings, return_exceptions=True)
 
     async def _ping(self) -> None:
-        """Make Redis say something: what is quiet and what is hung look alike otherwise."""
+        """Make Redis say something: without events a quiet Redis and a hung one look the same."""
         while True:
             await asyncio.sleep(PING_INTERVAL)
-            await self._connection.send_command("PING")
+            if self._unanswered >= MAX_UNANSWERED:
+                self._hung.reschedule(asyncio.get_running_loop().time())
+                return
+            self._unanswered += 1
+            await self._connection.send("PING")
 
     async def _read(self) -> None:
-        parser = self._connection._parser
-        assert isinstance(parser, BatchParser)
         self._awaited = {name.encode() for name in (*self._patterns, *self._names)}
-        async with asyncio.timeout(SILENCE) as self._silence:
+        self._unanswered = 0
+        async with asyncio.timeout(None) as self._hung:
             while True:
-                messages = self._messages(await parser.read_batch())
+                messages = await self._read_messages()
                 if messages:
-                    await self._relay_and_flush(messages, parser)
-                self._note_heard()
+                    await self._relay_and_flush(messages)
 
-    def _note_heard(self) -> None:
+    async def _read_messages(self) -> list[Message]:
+        replies = await self._connection.read_batch()
+        try:
+            messages = self._messages(replies)
+        except (ValueError, TypeError, IndexError):
+            raise InvalidResponse from None
         if not self._awaited:
-            self._silence.reschedule(asyncio.get_running_loop().time() + SILENCE)
+            self._unanswered = 0
+        return messages
 
-    async def _relay_and_flush(self, messages: list[Message], parser: BatchParser) -> None:
-        """Relay the messages of a read with what comes right behind them, and flush once."""
-        started = time.monotonic()
-        until = started + MAX_WAIT
-        wait = self._pace.wait(started, len(messages))
+    async def _relay_and_flush(self, messages: list[Message]) -> None:
+        """Relay the messages of a read with those that come right behind them, and flush once."""
+        until = time.monotonic() + GATHER
         self._relay(messages)
         try:
-            # A burst comes in several reads; the rest of it has often arrived while its beginning was relayed.
-            if wait or (len(messages) >= CROWD and time.monotonic() < until):
-                # The relay may have taken its time, and is none of Redis' silence.
-                self._note_heard()
-                await asyncio.sleep(wait)
-                gathered = await self._gather(parser, until)
-                if wait:
-                    self._pace.note_wait(gathered)
+            if len(messages) >= BURST and time.monotonic() < until:
+                await self._gather(until)
         finally:
-            flushing = time.monotonic()
             self._flush()
-            self._pace.note_flush(flushing, time.monotonic(), waited=wait > 0)
 
-    async def _gather(self, parser: BatchParser, until: float) -> int:
-        """Relay what has come by now, until there is no more or time is up; returns how many messages."""
-        gathered = 0
+    async def _gather(self, until: float) -> None:
+        """Relay what has arrived by now, until there is no more or the time is up."""
         while True:
             # One turn of the loop finds the socket readable, and the next one reads it.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            if not parser.waiting:
-                return gathered
-            messages = self._messages(await parser.read_batch())
-            gathered += len(messages)
-            self._relay(messages)
-            self._note_heard()
+            if not self._connection.waiting:
+                return
+            self._relay(await self._read_messages())
             if time.monotonic() >= until:
-                return gathered
+                return
 
     def _messages(self, replies: list[Any]) -> list[Message]:
-        """Return the messages among the replies of Redis, and note which subscriptions are confirmed."""
+        """Return the messages among the replies of Redis, and note which subscriptions are confirmed.
+
+        Raises ValueError, TypeError or IndexError for a reply of a wrong form, and SubscriptionLost for one that Redis
+        gives only to a connection without subscriptions.
+        """
         messages: list[Message] = []
         for reply in replies:
-            if not isinstance(reply, list):
-                # Once all is confirmed, an error answers a PING that this user may not send: Redis is there.
-                if isinstance(reply, Exception) and self._awaited:
-                    raise reply
-            elif reply[0] == b"pmessage":
-                messages.append((reply[2], reply[3]))
-            elif reply[0] == b"message":
-                messages.append((reply[1], reply[2]))
-            elif reply[0] in (b"psubscribe", b"subscribe"):
-                self._awaited.discard(reply[1])
-                if not self._awaited:
-                    self._note_up()
+            if type(reply) is not list:
+                self._take_alone(reply)
+                continue
+            kind = reply[0]
+            if kind == b"pmessage":
+                _, _, channel, payload = reply
+            elif kind == b"message":
+                _, channel, payload = reply
+            else:
+                self._take_confirmation(kind, reply)
+                continue
+            if type(channel) is not bytes or type(payload) is not bytes:
+                raise TypeError
+            messages.append((channel, payload))
         return messages
+
+    def _take_alone(self, reply: Any) -> None:
+        """Take a reply that is no array, as a subscriber gets it for an error alone."""
+        if not isinstance(reply, Exception):
+            # To a subscriber Redis answers PING with an array.
+            raise SubscriptionLost
+        if self._awaited:
+            raise reply
+        # Now an error answers a PING that this user may not send, so Redis is there.
+
+    def _take_confirmation(self, kind: Any, reply: list[Any]) -> None:
+        """Take the answer to a subscription or to a PING."""
+        if kind in (b"psubscribe", b"subscribe"):
+            self._awaited.discard(reply[1])
+            if not self._awaited:
+                self._note_up()
+        elif kind in (b"punsubscribe", b"unsubscribe") or (kind == b"pong" and self._awaited):
+            # Redis answers in order, so a PING's answer comes behind the confirmations.
+            raise SubscriptionLost
+        elif kind != b"pong":
+            raise ValueError
 
     def _note_up(self) -> None:
         if self.subscribed.is_set():
@@ -245,38 +226,10 @@ class Source:
     def _note_down(self, error: Exception) -> None:
         self.subscribed.clear()
         self.tried.set()
+        cause, known = explain(error), self._cause
+        self._cause = cause
         if self._down_since is None:
             self._down_since = time.monotonic()
-            log.warning("source down: trying again until it is back", cause=_explain(error))
-
-
-def _check_url(url: str) -> None:
-    """Refuse a URL that cannot be taken apart, without quoting it: what is misread may be a part of the password."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        known = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
-    except ValueError:
-        known = False
-    if not known or "@" in parts.path + parts.query + parts.fragment:
-        raise ConfigurationError(
-            "the Redis URL cannot be used: expected redis://USER:PASSWORD@HOST:PORT/DB, rediss:// or unix://PATH, "
-            "with /, ?, #, @ and % of a password as %2F, %3F, %23, %40 and %25"
-        )
-    for option, _ in urllib.parse.parse_qsl(parts.query):
-        if option not in _URL_OPTIONS and not option.startswith(_TLS_OPTIONS):
-            raise ConfigurationError(
-                f"the Redis URL cannot be used: it has the option {option!r}, expected db, client_name or ssl_…"
-            )
-
-
-def _explain(error: Exception) -> str:
-    """Say in one clause what is wrong between here and Redis; no error's text holds a password."""
-    if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
-        return "Redis asks for another user or password"
-    if isinstance(error, NoPermissionError):
-        return "the Redis user lacks the right to subscribe to these channels"
-    if isinstance(error, InvalidResponse):
-        return "what answers there does not speak Redis' protocol"
-    if isinstance(error, TimeoutError):
-        return "Redis does not answer"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+            log.warning("source down: trying again until it is back", cause=cause)
+        elif cause != known:
+            self._log.warning("source still down: trying again until it is back", cause=cause)
