@@ -16,7 +16,8 @@ from benchmarks.market import EXCHANGE_ID, EXCHANGE_NAME, MICROSECONDS, MILLISEC
 from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry
-from tornado_bridge.stream.hub import Cohort, Hub, Send
+from tornado_bridge.stream.cohort import Cohort, Send
+from tornado_bridge.stream.hub import Hub
 
 # A function of the C library that nothing else here calls.
 MARK = "getppid"

@@ -231,7 +231,7 @@ def test_a_third_plugin_s_events_become_frames() -> None:
     route = route_of(Trades())
     payload = route.decode('{"price":1.50,"side":"buy","buyer":"SECRET"}')
     (envelope,) = route.plugin.transform(event=Event("trade", "s", {"symbol": "BTC-USD"}, "", payload, "coinbase"))
-    assert text_of(route.firewall.check(envelope).frame) == (
+    assert route.firewall.check(envelope).text.decode() == (
         '{"type":"trade","channel":"trades:BTC-USD","data":{"price":"1.5","side":"buy"}}'
     )
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import tornado_bridge
-from tests.support.pipeline import text_of
 from tornado_bridge import Event, EventType, hookspecs
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.cli import skeleton
@@ -153,11 +152,11 @@ def test_the_event_of_the_tutorial_becomes_its_envelope() -> None:
     module = types.ModuleType("tornado_bridge_orders")
     exec(SKELETON["tornado_bridge_orders/__init__.py"], module.__dict__)
     source, payload = re.findall(r"publish (\S+) '(.+)'", TUTORIAL)[0]
-    relayed = [text_of(frame) for frame in frames_of(module, source, payload)]
+    relayed = texts_of(module, source, payload)
     assert relayed == [block.rstrip() for block in blocks(TUTORIAL, "json")]
 
 
-def frames_of(plugin: object, source: str, payload: str) -> list[bytes]:
+def texts_of(plugin: object, source: str, payload: str) -> list[str]:
     (route,) = Registry([plugin]).routes("1")
     parameters = route.match(source)
     assert parameters is not None
@@ -169,7 +168,7 @@ def frames_of(plugin: object, source: str, payload: str) -> list[bytes]:
         payload=route.decode(payload),
         exchange="coinbase",
     )
-    return [route.firewall.check(route.plugin.transform(event=event)).frame]
+    return [route.firewall.check(route.plugin.transform(event=event)).text.decode()]
 
 
 @pytest.mark.parametrize("block", blocks(PLUGINS, "python"))

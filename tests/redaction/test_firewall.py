@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.pipeline import text_of
 from tornado_bridge.errors import BridgeError
 from tornado_bridge.events import Envelope, EventType, envelope_schema
 from tornado_bridge.redaction.firewall import CheckedEnvelope, EnvelopeRefused, Firewall
@@ -47,7 +46,7 @@ def refused(firewall: Firewall, envelope: Envelope) -> tuple[str, str]:
 
 def test_an_envelope_that_is_as_declared_leaves_as_a_text_frame(firewall: Firewall) -> None:
     checked = firewall.check(Envelope("trades:BTC", {"side": "buy", "note": "abc"}))
-    assert text_of(checked.frame) == SENT
+    assert checked.text.decode() == SENT
 
 
 def test_a_checked_envelope_names_its_channel(firewall: Firewall) -> None:
@@ -62,7 +61,7 @@ def test_a_checked_envelope_holds_nothing_else() -> None:
 def test_text_that_is_not_ascii_leaves_unescaped() -> None:
     firewall = Firewall(declared({"name": {"enum": ["caf\u00e9 \U0001f600"]}}))
     checked = firewall.check(Envelope("trades:BTC", {"name": "caf\u00e9 \U0001f600"}))
-    assert text_of(checked.frame) == ('{"type":"trade","channel":"trades:BTC","data":{"name":"caf\u00e9 \U0001f600"}}')
+    assert checked.text.decode() == ('{"type":"trade","channel":"trades:BTC","data":{"name":"caf\u00e9 \U0001f600"}}')
 
 
 @pytest.mark.parametrize(
@@ -115,7 +114,7 @@ def test_a_channel_outside_the_declared_form_is_refused(firewall: Firewall, chan
 
 def test_a_channel_carries_many_envelopes(firewall: Firewall) -> None:
     envelope = Envelope("trades:BTC", {"side": "buy", "note": "abc"})
-    assert [text_of(firewall.check(envelope).frame) for _ in range(2)] == [SENT, SENT]
+    assert [firewall.check(envelope).text.decode() for _ in range(2)] == [SENT, SENT]
 
 
 def test_a_channel_is_refused_after_others_have_passed(firewall: Firewall) -> None:
@@ -194,7 +193,7 @@ class Data:
     ],
 )
 def test_what_leaves_is_what_was_checked(firewall: Firewall, data: Any) -> None:
-    assert text_of(firewall.check(Envelope("trades:BTC", data)).frame) == SENT
+    assert firewall.check(Envelope("trades:BTC", data)).text.decode() == SENT
 
 
 @pytest.mark.parametrize(
@@ -224,7 +223,7 @@ def test_members_of_members_are_checked_by_name() -> None:
     }
     firewall = Firewall(declared({"fills": {"type": "array", "items": fill, "maxItems": 2}}))
     checked = firewall.check(Envelope("trades:BTC", {"fills": [{"side": "buy"}, {"side": "sell"}]}))
-    assert text_of(checked.frame) == (
+    assert checked.text.decode() == (
         '{"type":"trade","channel":"trades:BTC","data":{"fills":[{"side":"buy"},{"side":"sell"}]}}'
     )
 
@@ -294,10 +293,10 @@ class Sly(dict[str, Any]):
             "the schema of 'trade' is open at $: the object is open (additionalProperties is not false)",
         ),
         (None, "the schema of 'trade' is open at $: is no schema object"),
-        ({"enum": ["a"]}, "the schema of 'trade' is not that of an envelope: type, channel, data"),
+        ({"enum": ["a"]}, "the schema of 'trade' is not the schema of an envelope (type, channel, data)"),
         (
             {"type": "object", "properties": {"type": SIDE}, "additionalProperties": False},
-            "the schema of 'trade' is not that of an envelope: type, channel, data",
+            "the schema of 'trade' is not the schema of an envelope (type, channel, data)",
         ),
         (
             {
@@ -305,7 +304,7 @@ class Sly(dict[str, Any]):
                 "properties": {"type": SIDE, "channel": NOTE, "data": SIDE, "id": SIDE},
                 "additionalProperties": False,
             },
-            "the schema of 'trade' is not that of an envelope: type, channel, data",
+            "the schema of 'trade' is not the schema of an envelope (type, channel, data)",
         ),
         (
             {**envelope_schema("trade", "^t$", {}), "title": 5},
@@ -313,7 +312,7 @@ class Sly(dict[str, Any]):
         ),
         (
             {**envelope_schema("trade", "^t$", {}), "examples": [object]},
-            "the schema of 'trade' is no JSON (Encoding objects of type type is unsupported)",
+            "the schema of 'trade' is not JSON (Encoding objects of type type is unsupported)",
         ),
         (
             dict[Any, Any](envelope_schema("trade", "^t$", {})) | {1: 2},
@@ -339,7 +338,7 @@ def test_a_schema_that_is_not_closed_or_not_of_an_envelope_is_refused(emits: Any
 def test_a_schema_that_holds_itself_is_refused() -> None:
     schema = envelope_schema("trade", "^t$", {})
     schema["properties"]["data"]["properties"]["again"] = schema
-    with pytest.raises(ValueError, match=r"^the schema of 'trade' is no JSON \(.+\)$"):
+    with pytest.raises(ValueError, match=r"^the schema of 'trade' is not JSON \(.+\)$"):
         Firewall(declared(emits=schema))
 
 

@@ -1,4 +1,7 @@
+"""tornado_bridge.stream.hub: who gets an envelope, the batches, the table of matches, and a model of the whole."""
+
 import itertools
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -10,9 +13,9 @@ from tests.support.peer import Inflating
 from tests.support.subscriber import Subscriber
 from tornado_bridge.channels import Form, Grammar, Rule
 from tornado_bridge.redaction.firewall import CheckedEnvelope
+from tornado_bridge.stream import hub as hub_module
 from tornado_bridge.stream.hub import Hub, batches
-from tornado_bridge.wire import deflate
-from tornado_bridge.wire import frames as rfc6455
+from tornado_bridge.wire import deflate, frames
 
 RULES: dict[str, Rule] = {
     "symbol": "[A-Za-z0-9]{1,20}-[A-Za-z0-9]{1,20}",
@@ -35,21 +38,44 @@ def subscriber(hub: Hub, *subscriptions: str, window: int | None = None) -> Subs
     return one
 
 
-def publish(hub: Hub, channel: str, *frames: bytes) -> None:
-    for frame in frames:
-        hub.publish(CheckedEnvelope(channel, frame))
+def publish(hub: Hub, channel: str, *texts: bytes) -> None:
+    for text in texts:
+        hub.publish(CheckedEnvelope(channel, text))
 
 
-# Who receives an envelope
+def framed(*texts: bytes) -> bytes:
+    """Return the plain frames of texts, one after the other."""
+    return b"".join(map(frames.text, texts))
+
+
+def pending(ones: list[Subscriber]) -> list[list[bytes]]:
+    """Return what the cohorts of subscribers have pending."""
+    return [one.cohort.pending for one in ones if one.cohort is not None]
+
+
+def counted_frames(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return a list that gets the text of each frame that is made."""
+    made: list[bytes] = []
+    text = frames.text
+
+    def counting(payload: bytes) -> bytes:
+        made.append(payload)
+        return text(payload)
+
+    monkeypatch.setattr(frames, "text", counting)
+    return made
+
+
+# Which subscribers receive an envelope
 
 
 @pytest.mark.parametrize("subscription", ["candles:BTC-USD:1h", "candles:*:1h", "candles:BTC-USD:*", "candles:*:*"])
 def test_an_envelope_reaches_a_subscription_that_matches(hub: Hub, subscription: str) -> None:
     one = subscriber(hub, subscription)
-    publish(hub, "candles:BTC-USD:1h", b"frame")
+    publish(hub, "candles:BTC-USD:1h", b"event")
     hub.flush()
 
-    assert one.sends == [b"frame"]
+    assert one.sends == [b"\x81\x05event"]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +91,7 @@ def test_an_envelope_reaches_a_subscription_that_matches(hub: Hub, subscription:
 )
 def test_an_envelope_does_not_reach_a_subscription_that_does_not_match(hub: Hub, subscription: str) -> None:
     one = subscriber(hub, subscription)
-    publish(hub, "candles:BTC-USD:1h", b"frame")
+    publish(hub, "candles:BTC-USD:1h", b"event")
     hub.flush()
 
     assert one.sends == []
@@ -73,22 +99,22 @@ def test_an_envelope_does_not_reach_a_subscription_that_does_not_match(hub: Hub,
 
 def test_an_envelope_that_matches_several_subscriptions_of_a_client_reaches_it_once(hub: Hub) -> None:
     one = subscriber(hub, "candles:BTC-USD:1h", "candles:*:1h", "candles:BTC-USD:*", "candles:*:*")
-    publish(hub, "candles:BTC-USD:1h", b"frame")
+    publish(hub, "candles:BTC-USD:1h", b"event")
     hub.flush()
 
-    assert one.sends == [b"frame"]
+    assert one.sends == [framed(b"event")]
 
 
 def test_an_envelope_reaches_everyone_who_subscribes(hub: Hub) -> None:
     clients = [subscriber(hub, BTC), subscriber(hub, BTC), subscriber(hub, BTC, ETH), subscriber(hub, "candles:*:*")]
-    publish(hub, BTC, b"frame")
+    publish(hub, BTC, b"event")
     hub.flush()
 
-    assert [one.sends for one in clients] == [[b"frame"]] * 4
+    assert [one.sends for one in clients] == [[framed(b"event")]] * 4
 
 
-def test_an_envelope_that_nobody_subscribes_to_is_no_error(hub: Hub) -> None:
-    publish(hub, BTC, b"frame")
+def test_an_envelope_without_subscribers_is_due_to_no_connection(hub: Hub) -> None:
+    publish(hub, BTC, b"event")
     hub.flush()
 
     assert hub.due == 0
@@ -96,7 +122,7 @@ def test_an_envelope_that_nobody_subscribes_to_is_no_error(hub: Hub) -> None:
 
 def test_a_channel_of_no_known_form_reaches_nobody(hub: Hub) -> None:
     one = subscriber(hub, "candles:*:*", "signals:*:*")
-    publish(hub, "news:BTC-USD:1h", b"frame")
+    publish(hub, "news:BTC-USD:1h", b"event")
     hub.flush()
 
     assert one.sends == []
@@ -108,18 +134,18 @@ def test_what_was_published_before_a_subscription_does_not_reach_it(hub: Hub) ->
     publish(hub, BTC, b"after")
     hub.flush()
 
-    assert one.sends == [b"after"]
+    assert one.sends == [framed(b"after")]
 
 
 @pytest.mark.parametrize("subscription", ["candles:BTC-USD:1h", "candles:*:1h"])
-def test_a_channel_that_was_seen_before_reaches_who_subscribes_later(hub: Hub, subscription: str) -> None:
+def test_a_channel_that_was_seen_before_reaches_a_client_that_subscribes_later(hub: Hub, subscription: str) -> None:
     publish(hub, BTC, b"before")
     hub.flush()
     one = subscriber(hub, subscription)
     publish(hub, BTC, b"after")
     hub.flush()
 
-    assert one.sends == [b"after"]
+    assert one.sends == [framed(b"after")]
 
 
 @pytest.mark.parametrize("subscription", ["candles:BTC-USD:1h", "candles:*:1h"])
@@ -131,24 +157,24 @@ def test_what_is_published_after_a_subscription_was_given_up_does_not_reach_it(h
     publish(hub, BTC, b"after")
     hub.flush()
 
-    assert one.sends == [b"before"]
+    assert one.sends == [framed(b"before")]
 
 
-def test_what_was_published_reaches_who_gives_its_subscription_up_before_the_flush(hub: Hub) -> None:
+def test_what_was_published_reaches_a_client_that_gives_its_subscription_up_before_the_flush(hub: Hub) -> None:
     one = subscriber(hub, BTC)
-    publish(hub, BTC, b"frame")
+    publish(hub, BTC, b"event")
     hub.assign(one, frozenset())
 
-    assert one.sends == [b"frame"]
+    assert one.sends == [framed(b"event")]
 
 
-def test_what_was_published_does_not_reach_who_joins_a_cohort_before_the_flush(hub: Hub) -> None:
+def test_what_was_published_does_not_reach_a_client_that_joins_a_cohort_before_the_flush(hub: Hub) -> None:
     first = subscriber(hub, BTC)
-    publish(hub, BTC, b"frame")
+    publish(hub, BTC, b"event")
     second = subscriber(hub, BTC)
     hub.flush()
 
-    assert (first.sends, second.sends) == ([b"frame"], [])
+    assert (first.sends, second.sends) == ([framed(b"event")], [])
 
 
 def test_a_change_of_subscriptions_changes_what_is_received(hub: Hub) -> None:
@@ -158,7 +184,7 @@ def test_a_change_of_subscriptions_changes_what_is_received(hub: Hub) -> None:
     publish(hub, ETH, b"eth")
     hub.flush()
 
-    assert one.sends == [b"eth"]
+    assert one.sends == [framed(b"eth")]
 
 
 # When and how it is written
@@ -166,7 +192,7 @@ def test_a_change_of_subscriptions_changes_what_is_received(hub: Hub) -> None:
 
 def test_nothing_is_sent_before_the_flush(hub: Hub) -> None:
     one = subscriber(hub, BTC)
-    publish(hub, BTC, b"frame")
+    publish(hub, BTC, b"event")
 
     assert one.sends == []
 
@@ -178,7 +204,7 @@ def test_all_that_is_pending_is_one_send_a_connection_in_the_order_of_the_source
     publish(hub, BTC, b"4")
     hub.flush()
 
-    assert one.sends == [b"1234"]
+    assert one.sends == [framed(b"1", b"2", b"3", b"4")]
 
 
 def test_what_was_flushed_is_not_sent_again(hub: Hub) -> None:
@@ -189,23 +215,24 @@ def test_what_was_flushed_is_not_sent_again(hub: Hub) -> None:
     publish(hub, BTC, b"second")
     hub.flush()
 
-    assert one.sends == [b"first", b"second"]
+    assert one.sends == [framed(b"first"), framed(b"second")]
 
 
-def test_a_batch_of_64_kib_is_one_send(hub: Hub) -> None:
+def test_frames_of_64_kib_are_one_send(hub: Hub) -> None:
     one = subscriber(hub, BTC)
-    publish(hub, BTC, b"a" * 65_000, b"b" * 536)
+    publish(hub, BTC, b"a" * 64_996, b"b" * 532)
     hub.flush()
 
-    assert one.sends == [b"a" * 65_000 + b"b" * 536]
+    assert [len(send) for send in one.sends] == [65_536]
+    assert one.received == framed(b"a" * 64_996, b"b" * 532)
 
 
 def test_one_byte_more_than_64_kib_is_two_sends(hub: Hub) -> None:
     one = subscriber(hub, BTC)
-    publish(hub, BTC, b"a" * 65_000, b"b" * 537)
+    publish(hub, BTC, b"a" * 64_996, b"b" * 533)
     hub.flush()
 
-    assert one.sends == [b"a" * 65_000, b"b" * 537]
+    assert one.sends == [framed(b"a" * 64_996), framed(b"b" * 533)]
 
 
 def test_a_frame_over_64_kib_is_sent_whole(hub: Hub) -> None:
@@ -213,7 +240,26 @@ def test_a_frame_over_64_kib_is_sent_whole(hub: Hub) -> None:
     publish(hub, BTC, b"a", b"b" * 70_000, b"c", b"d")
     hub.flush()
 
-    assert one.sends == [b"a", b"b" * 70_000, b"cd"]
+    assert one.sends == [framed(b"a"), framed(b"b" * 70_000), framed(b"c", b"d")]
+
+
+def test_the_frame_of_an_event_is_made_once_for_all_plain_cohorts(hub: Hub) -> None:
+    ones = [subscriber(hub, BTC), subscriber(hub, BTC, ETH), subscriber(hub, "candles:*:*")]
+    publish(hub, BTC, b"event")
+
+    [first], [second], [third] = pending(ones)
+    assert first == b"\x81\x05event"
+    assert first is second is third
+
+
+def test_an_event_without_subscribers_makes_no_frame(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = counted_frames(monkeypatch)
+    one = subscriber(hub, ETH)
+    publish(hub, BTC, b"event")
+
+    assert (made, pending([one])) == ([], [[]])
+    hub.flush()
+    assert (made, hub.due, one.sends) == ([], 0, [])
 
 
 def test_the_frames_that_are_due_are_counted_for_each_connection(hub: Hub) -> None:
@@ -228,36 +274,26 @@ def test_the_frames_that_are_due_are_counted_for_each_connection(hub: Hub) -> No
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 70_000), min_size=1, max_size=20))
-def test_batches_hold_every_frame_in_order_and_as_many_as_fit(sizes: list[int]) -> None:
-    frames = [bytes((i,)) * size for i, size in enumerate(sizes)]
+@given(st.lists(st.integers(0, 70_000), min_size=1, max_size=20), st.sampled_from([0, 4]))
+def test_batches_hold_every_piece_in_order_and_as_many_as_fit(sizes: list[int], header: int) -> None:
+    pieces = [bytes((i,)) * size for i, size in enumerate(sizes)]
 
-    found = list(batches(frames))
+    found = list(batches(pieces, header))
 
-    assert [frame for batch in found for frame in batch] == frames
-    assert all(len(batch) == 1 or sum(map(len, batch)) <= 65_536 for batch in found)
-    assert all(sum(map(len, one)) + len(next_[0]) > 65_536 for one, next_ in itertools.pairwise(found))
+    def size(*run: bytes) -> int:
+        return sum(len(piece) + header for piece in run)
+
+    assert [piece for run in found for piece in run] == pieces
+    assert all(len(run) == 1 or size(*run) <= 65_536 for run in found)
+    assert all(size(*one, next_[0]) > 65_536 for one, next_ in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize(("last", "expected"), [(28, 1), (29, 2)])
+def test_a_batch_of_pieces_counts_their_headers(last: int, expected: int) -> None:
+    assert len(list(batches([b"a" * 65_500, b"b" * last], 4))) == expected
 
 
 # Slow connections
-
-
-def test_a_socket_that_takes_part_of_a_batch_is_told_how_much(hub: Hub) -> None:
-    one = subscriber(hub, BTC)
-    one.room = 3
-    publish(hub, BTC, b"frame")
-    hub.flush()
-
-    assert (one.sends, one.received) == ([b"fra"], b"frame")
-
-
-def test_a_socket_that_takes_nothing_loses_nothing(hub: Hub) -> None:
-    one = subscriber(hub, BTC)
-    one.room = 0
-    publish(hub, BTC, b"frame")
-    hub.flush()
-
-    assert (one.sends, one.received) == ([], b"frame")
 
 
 def test_a_busy_connection_is_offered_its_batch_with_the_number_of_frames(hub: Hub) -> None:
@@ -268,7 +304,7 @@ def test_a_busy_connection_is_offered_its_batch_with_the_number_of_frames(hub: H
     publish(hub, BTC, b"1", b"2", b"3")
     hub.flush()
 
-    assert one.offers == [(b"123", 3)]
+    assert one.offers == [(framed(b"1", b"2", b"3"), 3)]
 
 
 def test_a_busy_connection_is_offered_each_64_kib_by_themselves(hub: Hub) -> None:
@@ -279,7 +315,7 @@ def test_a_busy_connection_is_offered_each_64_kib_by_themselves(hub: Hub) -> Non
     publish(hub, BTC, b"a" * 40_000, b"b" * 20_000, b"c" * 40_000)
     hub.flush()
 
-    assert one.offers == [(b"a" * 40_000 + b"b" * 20_000, 2), (b"c" * 40_000, 1)]
+    assert one.offers == [(framed(b"a" * 40_000, b"b" * 20_000), 2), (framed(b"c" * 40_000), 1)]
 
 
 def test_a_connection_that_falls_short_of_one_batch_is_offered_the_next_of_the_same_flush(hub: Hub) -> None:
@@ -288,7 +324,16 @@ def test_a_connection_that_falls_short_of_one_batch_is_offered_the_next_of_the_s
     publish(hub, BTC, b"a" * 40_000, b"b" * 40_000)
     hub.flush()
 
-    assert (one.sends, one.offers) == ([b"a" * 10], [(b"b" * 40_000, 1)])
+    assert (one.sends, one.offers) == ([b"\x81\x7e\x9c\x40aaaaaa"], [(framed(b"b" * 40_000), 1)])
+
+
+def test_a_connection_that_took_part_of_a_batch_loses_nothing(hub: Hub) -> None:
+    one = subscriber(hub, BTC)
+    one.room = 3
+    publish(hub, BTC, b"event")
+    hub.flush()
+
+    assert (one.sends, one.received) == ([b"\x81\x05e"], b"\x81\x05event")
 
 
 def test_a_connection_that_was_busy_is_written_again_once_it_is_idle(hub: Hub) -> None:
@@ -300,7 +345,7 @@ def test_a_connection_that_was_busy_is_written_again_once_it_is_idle(hub: Hub) -
     publish(hub, BTC, b"second")
     hub.flush()
 
-    assert (one.sends, one.offers) == ([b"first", b"second"], [])
+    assert (one.sends, one.offers) == ([framed(b"first"), framed(b"second")], [])
 
 
 def test_a_busy_connection_that_changes_its_subscriptions_stays_busy(hub: Hub) -> None:
@@ -312,43 +357,27 @@ def test_a_busy_connection_that_changes_its_subscriptions_stays_busy(hub: Hub) -
     publish(hub, ETH, b"second")
     hub.flush()
 
-    assert (one.sends, one.offers) == ([], [(b"second", 1)])
+    assert (one.sends, one.offers) == ([], [(framed(b"second"), 1)])
 
 
-@pytest.mark.parametrize("room", [0, 2])
+@pytest.mark.parametrize("room", [0, 2, 4])
 def test_a_slow_connection_changes_nothing_for_the_others(hub: Hub, room: int) -> None:
     before, slow, after = (subscriber(hub, BTC) for _ in range(3))
     slow.room = room
     for number in range(3):
-        publish(hub, BTC, b"frame%d" % number)
+        publish(hub, BTC, b"event%d" % number)
         hub.flush()
 
-    assert before.sends == after.sends == [b"frame0", b"frame1", b"frame2"]
+    assert before.sends == after.sends == [framed(b"event0"), framed(b"event1"), framed(b"event2")]
 
 
 def test_a_socket_that_is_gone_changes_nothing_for_the_others(hub: Hub) -> None:
     before, gone, after = (subscriber(hub, BTC) for _ in range(3))
     gone.gone = True
-    publish(hub, BTC, b"frame")
+    publish(hub, BTC, b"event")
     hub.flush()
 
-    assert (before.sends, gone.sends, after.sends) == ([b"frame"], [], [b"frame"])
-
-
-def test_a_socket_that_is_gone_is_told_so(hub: Hub) -> None:
-    told: list[int] = []
-
-    class Gone(Subscriber):
-        def fell_short(self, batch: bytes, sent: int) -> None:
-            told.append(sent)
-
-    one = Gone()
-    hub.assign(one, frozenset({BTC}))
-    one.gone = True
-    publish(hub, BTC, b"frame")
-    hub.flush()
-
-    assert told == [-1]
+    assert (before.sends, gone.sends, after.sends) == ([framed(b"event")], [], [framed(b"event")])
 
 
 # Cohorts
@@ -396,7 +425,7 @@ def test_a_cohort_ends_with_its_last_client(hub: Hub) -> None:
 def test_a_busy_client_can_leave(hub: Hub) -> None:
     one = subscriber(hub, BTC)
     one.room = 0
-    publish(hub, BTC, b"frame")
+    publish(hub, BTC, b"event")
     hub.flush()
     hub.assign(one, frozenset())
 
@@ -407,12 +436,62 @@ def test_nothing_is_left_of_clients_that_have_gone(hub: Hub) -> None:
     clients = [subscriber(hub, BTC), subscriber(hub, BTC, "candles:*:*"), subscriber(hub, "candles:*:*", window=12)]
     clients[0].room = 0
     clients[1].gone = True
-    publish(hub, BTC, b"frame")
+    publish(hub, BTC, b"event")
     for one in clients:
         hub.assign(one, frozenset())
 
     assert (hub._cohorts, hub._index, hub._dirty, hub._deflating) == ({}, {}, [], 0)
-    assert not any(hub._matches.values())
+    assert (hub._matches, hub._matched) == ({}, 0)
+
+
+# The table of matches
+
+
+class Sink(Subscriber):
+    """A subscriber that counts the bytes it gets and keeps none of them."""
+
+    size = 0
+
+    def _send(self, data: bytes) -> int:
+        self.size += len(data)
+        return len(data)
+
+
+def counted_matches(hub: Hub) -> int:
+    """Return what the rows of the table count, from the table itself."""
+    return sum(16 + len(plain) + len(deflating) for plain, deflating in hub._matches.values())
+
+
+def test_a_channel_that_was_seen_before_is_not_matched_again(hub: Hub) -> None:
+    subscriber(hub, BTC)
+    publish(hub, BTC, b"first")
+    row = hub._matches[BTC]
+    publish(hub, BTC, b"second")
+
+    assert hub._matches[BTC] is row
+
+
+def test_a_new_subscription_without_a_wildcard_keeps_the_rows_of_other_channels(hub: Hub) -> None:
+    subscriber(hub, BTC)
+    publish(hub, BTC, b".")
+    publish(hub, ETH, b".")
+    row = hub._matches[BTC]
+    one = subscriber(hub, ETH)
+
+    assert hub._matches == {BTC: row}
+    assert hub._matched == 17
+    publish(hub, ETH, b"event")
+    hub.flush()
+    assert one.sends == [framed(b"event")]
+
+
+@pytest.mark.parametrize("subscription", ["candles:*:1h", "signals:*:*"])
+def test_a_new_subscription_with_a_wildcard_empties_the_table(hub: Hub, subscription: str) -> None:
+    publish(hub, BTC, b".")
+    publish(hub, ETH, b".")
+    subscriber(hub, BTC, subscription)
+
+    assert (hub._matches, hub._matched) == ({}, 0)
 
 
 def test_more_channels_than_the_table_of_matches_holds_are_still_matched(hub: Hub) -> None:
@@ -421,8 +500,95 @@ def test_more_channels_than_the_table_of_matches_holds_are_still_matched(hub: Hu
         publish(hub, f"candles:{number}-A:1h", b".")
     hub.flush()
 
-    assert len(one.received) == 65_537
-    assert len(hub._matches) <= 65_536
+    assert one.received == b"\x81\x01." * 65_537
+    # A row with one cohort counts 17.
+    assert 0 < len(hub._matches) <= 58_823
+    assert hub._matched == counted_matches(hub) <= 1_000_000
+
+
+def test_the_rows_of_many_wildcards_hold_a_million_cohorts_at_most(hub: Hub) -> None:
+    sinks = [Sink() for _ in range(5_000)]
+    for number, sink in enumerate(sinks):
+        hub.assign(sink, frozenset({"candles:*:1h", f"candles:{number}-A:1m"}))
+    # A row counts 5,016. So the table is emptied before the 200th channel.
+    for number in range(199):
+        publish(hub, f"candles:{number}-A:1h", b".")
+    assert (len(hub._matches), hub._matched) == (199, 998_184)
+    publish(hub, "candles:199-A:1h", b".")
+    assert (len(hub._matches), hub._matched) == (1, 5_016)
+    hub.flush()
+
+    assert {sink.size for sink in sinks} == {200 * 3}
+
+
+# The bound and the wildcards are a tenth of 1,000,000 and of 5,000, with which the test would take seconds. Without a
+# bound the tables would take 4.4, 3.7 and 2.8 MB.
+@pytest.mark.parametrize(
+    ("sets", "channels"),
+    [
+        pytest.param(500, 1_000, id="many wildcards"),
+        pytest.param(1, 20_000, id="many channels"),
+        pytest.param(0, 20_000, id="many channels without subscribers"),
+    ],
+)
+def test_the_table_of_matches_takes_2_mb_at_most_per_100_000_cohorts(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, sets: int, channels: int
+) -> None:
+    monkeypatch.setattr(hub_module, "_MAX_MATCHES", 100_000)
+    sinks = [Sink() for _ in range(sets)]
+    for number, sink in enumerate(sinks):
+        hub.assign(sink, frozenset({"candles:*:1h", f"candles:{number}-A:1m"}))
+    most = 0
+    tracemalloc.start()
+    try:
+        for number in range(channels):
+            publish(hub, f"candles:{number}-A:1h", b".")
+            most = max(most, hub._matched)
+            if number % 50 == 0:
+                hub.flush()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    hub.flush()
+
+    assert peak < 2_000_000
+    assert most <= 100_000
+    assert {sink.size for sink in sinks} == ({channels * 3} if sets else set())
+
+
+def test_an_event_reaches_everybody_once_however_often_the_table_is_emptied(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A row counts 16 and one for each of 20 cohorts. So the table holds exactly two rows.
+    monkeypatch.setattr(hub_module, "_MAX_MATCHES", 72)
+    ones = [
+        subscriber(hub, "candles:*:1h", f"candles:{number}-A:1m", window=window)
+        for number, window in zip(range(20), itertools.cycle([None, 12]), strict=False)
+    ]
+    sizes: list[int] = []
+    # Some channels come again while their row is there, some after it is gone.
+    channels = [f"candles:{number}-A:1h" for number in (0, 1, 1, 2, 3, 0, 3, 4, 0)]
+    for number, channel in enumerate(channels):
+        publish(hub, channel, b'{"number":"%d"}' % number)
+        assert hub._matched == counted_matches(hub) <= 72
+        sizes.append(len(hub._matches))
+    hub.flush()
+
+    assert sizes == [1, 2, 2, 1, 2, 1, 2, 1, 2]
+    assert [read(one) for one in ones] == [[f'{{"number":"{number}"}}' for number in range(9)]] * 20
+
+
+def test_a_channel_with_more_cohorts_than_the_table_holds_has_the_table_to_itself(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "_MAX_MATCHES", 40)
+    ones = [subscriber(hub, "candles:*:1h", f"candles:{number}-A:1m") for number in range(30)]
+    for channel in (BTC, ETH, BTC):
+        publish(hub, channel, b".")
+        assert list(hub._matches) == [channel]
+    hub.flush()
+
+    assert {one.received for one in ones} == {framed(b".", b".", b".")}
 
 
 # Compression
@@ -432,12 +598,16 @@ def texts(count: int) -> list[str]:
     return [f'{{"type":"candle_close","channel":"{BTC}","data":{{"volume":"{number}"}}}}' for number in range(count)]
 
 
+def encoded(messages: list[str]) -> list[bytes]:
+    return [message.encode() for message in messages]
+
+
 def publish_texts(hub: Hub, channel: str, messages: list[str]) -> None:
-    publish(hub, channel, *(rfc6455.text(message.encode()) for message in messages))
+    publish(hub, channel, *encoded(messages))
 
 
 def read(one: Subscriber) -> list[str]:
-    """What somebody else's client reads of all that a subscriber got."""
+    """Return what somebody else's client reads of all that a subscriber got."""
     return Inflating(one.window or 15).read(one.received)
 
 
@@ -450,20 +620,47 @@ def test_everyone_reads_the_same_compressed_or_not(hub: Hub, window: int | None)
     assert read(one) == read(other) == texts(50)
 
 
-def test_who_agreed_on_nothing_gets_the_frames_as_they_are(hub: Hub) -> None:
+def test_a_client_that_agreed_on_nothing_gets_plain_frames(hub: Hub) -> None:
     _, one = subscriber(hub, BTC, window=12), subscriber(hub, BTC)
     publish_texts(hub, BTC, texts(50))
     hub.flush()
 
-    assert one.received == b"".join(rfc6455.text(text.encode()) for text in texts(50))
+    assert one.received == framed(*encoded(texts(50)))
 
 
-def test_who_agreed_gets_a_batch_in_a_context_of_its_cohort(hub: Hub) -> None:
+def test_plain_cohorts_get_one_frame_and_compressing_cohorts_the_text(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = counted_frames(monkeypatch)
+    plain = [subscriber(hub, BTC), subscriber(hub, "candles:*:*")]
+    deflating = [subscriber(hub, *subscriptions, window=12) for subscriptions in ([BTC], ["candles:*:*"], [BTC, ETH])]
+    publish(hub, BTC, b"event")
+
+    assert made == [b"event"]
+    assert pending(plain) == [[b"\x81\x05event"]] * 2
+    assert pending(deflating) == [[b"event"]] * 3
+    [first], [second] = pending(plain)
+    assert first is second
+    hub.flush()
+    assert [read(one) for one in plain + deflating] == [["event"]] * 5
+
+
+def test_an_event_for_compressing_cohorts_alone_makes_no_frame_before_the_flush(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = counted_frames(monkeypatch)
+    one = subscriber(hub, BTC, window=12)
+    publish(hub, BTC, b"event")
+
+    assert (made, pending([one])) == ([], [[b"event"]])
+
+
+def test_a_client_that_agreed_gets_a_batch_in_a_context_of_its_cohort(hub: Hub) -> None:
     ones = [subscriber(hub, BTC, window=12) for _ in range(3)]
     publish_texts(hub, BTC, texts(50))
     hub.flush()
 
-    batch = deflate.compress([rfc6455.text(text.encode()) for text in texts(50)], 12)
+    batch = deflate.compress(encoded(texts(50)), 12)
     assert [one.sends for one in ones] == [[batch]] * 3
 
 
@@ -491,6 +688,16 @@ def test_each_64_kib_are_compressed_by_themselves(hub: Hub) -> None:
     assert [Inflating(12).read(send) for send in one.sends] == [large[:2], large[2:4], large[4:]]
 
 
+@pytest.mark.parametrize(("last", "sends"), [(532, 1), (533, 2)])
+def test_the_64_kib_that_are_compressed_count_the_headers_of_plain_frames(hub: Hub, last: int, sends: int) -> None:
+    one = subscriber(hub, BTC, window=12)
+    publish(hub, BTC, b"a" * 64_996, b"b" * last)
+    hub.flush()
+
+    assert len(one.sends) == sends
+    assert read(one) == ["a" * 64_996, "b" * last]
+
+
 def test_other_windows_are_other_cohorts(hub: Hub) -> None:
     for window in (None, 9, 12, None, 9, 12):
         subscriber(hub, BTC, window=window)
@@ -509,13 +716,12 @@ def test_a_client_that_changes_its_subscriptions_keeps_its_window(hub: Hub) -> N
     assert len(one.received) < 50 * 40
 
 
-def test_many_small_cohorts_of_few_events_get_their_frames_as_they_are(hub: Hub) -> None:
+def test_many_small_cohorts_of_few_events_get_plain_frames(hub: Hub) -> None:
     ones = [subscriber(hub, BTC, f"candles:A-{number}:1h", window=12) for number in range(50)]
     publish_texts(hub, BTC, texts(20))
     hub.flush()
 
-    plain = b"".join(rfc6455.text(text.encode()) for text in texts(20))
-    assert {one.received for one in ones} == {plain}
+    assert {one.received for one in ones} == {framed(*encoded(texts(20)))}
 
 
 def test_an_event_for_very_many_small_cohorts_is_compressed_once(hub: Hub) -> None:
@@ -524,7 +730,7 @@ def test_an_event_for_very_many_small_cohorts_is_compressed_once(hub: Hub) -> No
     publish_texts(hub, BTC, [message])
     hub.flush()
 
-    compressed = deflate.compress([rfc6455.text(message.encode())], 9)
+    compressed = deflate.compress([message.encode()], 9)
     assert compressed[0] == 0xC1
     assert {one.received for one in ones} == {compressed}
 
@@ -561,7 +767,10 @@ def test_a_busy_connection_is_offered_a_compressed_batch_with_its_number_of_fram
 
 
 class Lossy(Subscriber):
-    """Skips every batch that it is offered and `skips` says so; `losses` is what it had got before each, and frames."""
+    """Skips batches that it is offered. `skips` says which, again and again.
+
+    `losses` has for each skipped batch the bytes that came before it, and its number of frames.
+    """
 
     def __init__(self, window: int | None, skips: list[bool]) -> None:
         super().__init__(window)
@@ -656,7 +865,7 @@ def matches(subscription: str, channel: str) -> bool:
 
 
 class HubAgainstModel(RuleBasedStateMachine):
-    """Any order of what can happen delivers each envelope once, in order, to exactly those who subscribe."""
+    """Whatever happens in whatever order, each envelope reaches exactly its subscribers, once and in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -678,11 +887,11 @@ class HubAgainstModel(RuleBasedStateMachine):
     @rule(channels=st.lists(st.sampled_from(CHANNELS), min_size=1, max_size=8), size=st.sampled_from([0, 10, 30_000]))
     def publish(self, channels: list[str], size: int) -> None:
         for channel in channels:
-            frame = b"<%d%s>" % (next(self.numbers), b"." * size)
-            self.hub.publish(CheckedEnvelope(channel, frame))
+            text = b"<%d%s>" % (next(self.numbers), b"." * size)
+            self.hub.publish(CheckedEnvelope(channel, text))
             for client, subscriptions in enumerate(self.subscriptions):
                 if any(matches(subscription, channel) for subscription in subscriptions):
-                    self.expected[client] += frame
+                    self.expected[client] += framed(text)
 
     @rule(client=st.integers(0, 4), room=st.integers(0, 20))
     def block(self, client: int, room: int) -> None:
@@ -701,6 +910,10 @@ class HubAgainstModel(RuleBasedStateMachine):
     def there_is_one_cohort_for_each_set_of_subscriptions(self) -> None:
         assert self.hub.cohorts == len({wanted for wanted in self.subscriptions if wanted})
 
+    @invariant()
+    def the_table_of_matches_stays_within_its_bound(self) -> None:
+        assert self.hub._matched == counted_matches(self.hub) <= hub_module._MAX_MATCHES
+
     def teardown(self) -> None:
         self.flush()
         for client in self.clients:
@@ -708,7 +921,10 @@ class HubAgainstModel(RuleBasedStateMachine):
         assert self.hub.cohorts == 0
 
 
-def test_the_hub_does_what_a_naive_model_does() -> None:
+@pytest.mark.parametrize("bound", [1_000_000, 40])
+def test_the_hub_does_what_a_naive_model_does(monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
+    # The smaller bound is one to two rows: the table is emptied all the time.
+    monkeypatch.setattr(hub_module, "_MAX_MATCHES", bound)
     run_state_machine_as_test(
         HubAgainstModel, settings=settings(deadline=None, max_examples=150, stateful_step_count=40)
     )

@@ -46,7 +46,7 @@ def _through(route: Route, source: str, parameters: Mapping[str, str], payload: 
     except InvalidEvent:
         return None
     assert isinstance(envelope, Envelope)
-    return text_of(route.firewall.check(envelope).frame)
+    return route.firewall.check(envelope).text.decode()
 
 
 def text_of(frame: bytes) -> str:

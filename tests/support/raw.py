@@ -30,11 +30,11 @@ async def until(condition: Callable[[], object], within: float = PATIENCE) -> No
 def held(bridge: WebSocketBridge) -> dict[str, int]:
     """Return how much a bridge holds for clients."""
     return {
-        "connections": bridge.connections,
-        "places": sum(allowance.live for allowance in bridge._admission._allowances.values()),
-        "cohorts": bridge.cohorts,
-        "heartbeats": sum(map(len, bridge._heartbeat._slots)),
-        "slow": len(bridge._slow),
+        "connections": len(bridge.connections),
+        "places": sum(allowance.live for allowance in bridge.admission._allowances.values()),
+        "cohorts": bridge.hub.cohorts,
+        "heartbeats": len(bridge.heartbeat) + sum(connection._pings is not None for connection in bridge.connections),
+        "slow": len(bridge.slow),
         "tasks": len(bridge._clients),
     }
 

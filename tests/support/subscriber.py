@@ -1,6 +1,6 @@
 """A subscriber of the hub whose socket is the test's own."""
 
-from tornado_bridge.stream.hub import Cohort, Send
+from tornado_bridge.stream.cohort import Cohort, Send
 
 
 class Subscriber:

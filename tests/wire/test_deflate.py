@@ -28,9 +28,14 @@ def candles(count: int) -> list[str]:
     return [CANDLE % (i, i * 37 % 999, i * 91 % 999, i * 53 % 999, i * 71 % 999, i) for i in range(count)]
 
 
-def made(texts: Sequence[str]) -> list[bytes]:
-    """Return the frames of texts, as the hub gets them."""
-    return [frames.text(text.encode()) for text in texts]
+def encoded(texts: Sequence[str]) -> list[bytes]:
+    """Return texts as the hub gives them to `compress`."""
+    return [text.encode() for text in texts]
+
+
+def plain(texts: Sequence[str]) -> bytes:
+    """Return the frames of texts without compression."""
+    return b"".join(map(frames.text, encoded(texts)))
 
 
 def answer(offers: str) -> tuple[int, str] | None:
@@ -51,7 +56,7 @@ def refusal(payload: bytes, max_length: int = 65_536) -> tuple[int, str]:
     return caught.value.code, caught.value.reason
 
 
-# What is agreed on
+# The agreement
 
 
 @pytest.mark.parametrize(
@@ -171,7 +176,7 @@ def test_the_first_offer_that_can_be_accepted_is() -> None:
         'x; a="\\", permessage-deflate"',
     ],
 )
-def test_what_does_not_offer_it_gets_none(offers: str) -> None:
+def test_a_header_that_does_not_offer_it_is_not_answered(offers: str) -> None:
     assert answer(offers) is None
 
 
@@ -196,26 +201,25 @@ def test_any_text_is_answered_or_not(pieces: list[str]) -> None:
 @pytest.mark.parametrize("window", [9, 10, 11, 12])
 def test_somebody_elses_client_reads_a_batch(window: int) -> None:
     texts = candles(300)
-    assert Inflating(window).read(compress(made(texts), window)) == texts
+    assert Inflating(window).read(compress(encoded(texts), window)) == texts
 
 
 def test_a_message_of_a_batch_takes_a_quarter_of_its_bytes() -> None:
-    batch = made(candles(50))
-    assert sum(map(len, batch)) / 50 > 180
-    assert len(compress(batch, 12)) / 50 < 50
+    assert len(plain(candles(50))) / 50 > 180
+    assert len(compress(encoded(candles(50)), 12)) / 50 < 50
 
 
 @pytest.mark.parametrize("window", [9, 12])
 def test_a_narrow_window_is_kept(window: int) -> None:
-    # The same text again, just out of reach of the window: its decoder would not find it.
+    # The same text comes again just outside the window. A decoder with this window would not find it.
     filler = "".join(chr(33 + i * i % 89) for i in range(1 << window))
     texts = ["a text that is told twice" * 2, filler, "a text that is told twice" * 2]
-    data = compress(made(texts), window)
+    data = compress(encoded(texts), window)
     assert Inflating(window).read(data) == texts
 
 
 def test_a_batch_can_be_read_without_the_one_before() -> None:
-    first, second = compress(made(candles(20)), 12), compress(made(candles(40)), 12)
+    first, second = compress(encoded(candles(20)), 12), compress(encoded(candles(40)), 12)
     client = Inflating(12)
     assert client.read(first) == candles(20)
     assert client.read(second) == candles(40)
@@ -224,17 +228,23 @@ def test_a_batch_can_be_read_without_the_one_before() -> None:
 
 def test_a_message_without_a_text_is_read() -> None:
     texts = ["", candles(1)[0], "", "", candles(2)[1], ""]
-    assert Inflating(12).read(compress(made(texts), 12)) == texts
+    assert Inflating(12).read(compress(encoded(texts), 12)) == texts
 
 
 @pytest.mark.parametrize("texts", [["a"], ["{}"], ["", ""], ["aA0", "bB1"]])
-def test_what_compression_would_make_larger_stays_as_it_is(texts: list[str]) -> None:
-    assert compress(made(texts), 12) == b"".join(made(texts))
+def test_a_batch_that_compression_would_make_larger_stays_plain(texts: list[str]) -> None:
+    assert compress(encoded(texts), 12) == plain(texts)
+
+
+def test_a_batch_is_compared_with_its_plain_frames_and_not_with_its_texts() -> None:
+    # Both are compressed to a frame of 8 bytes. The plain frames have 8 and 9 bytes.
+    assert compress([b"a" * 6], 12) == b"\x81\x06aaaaaa"
+    assert compress([b"a" * 7], 12)[:2] == b"\xc1\x06"
 
 
 def test_a_large_message_is_read() -> None:
     texts = ["".join(candles(2_000)), "a" * 70_000, "".join(candles(10))]
-    assert Inflating(12).read(compress(made(texts), 12)) == texts
+    assert Inflating(12).read(compress(encoded(texts), 12)) == texts
 
 
 texts = st.lists(
@@ -253,7 +263,7 @@ def test_any_batches_in_any_pieces_are_read_whichever_are_skipped(
     batches: list[list[str]], window: int, skips: list[bool], data: st.DataObject
 ) -> None:
     kept = [batch for batch, skipped in zip(batches, skips, strict=False) if not skipped]
-    stream = b"".join(compress(made(batch), window) for batch in kept)
+    stream = b"".join(compress(encoded(batch), window) for batch in kept)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     client = Inflating(window)
 
@@ -265,15 +275,15 @@ def test_any_batches_in_any_pieces_are_read_whichever_are_skipped(
     assert not client.waits
 
 
-# Who gets what
+# Which batches are compressed
 
 
-def form(data: bytes, batch: Sequence[bytes], window: int = 12) -> str:
-    """Tell which form of a batch this is."""
+def form(data: bytes, texts: Sequence[str], window: int = 12) -> str:
+    """Return which form of a batch of texts the bytes are."""
     forms = {
-        b"".join(batch): "plain",
-        compress(batch, window): "own context",
-        b"".join(compress((frame,), 9) for frame in batch): "shared",
+        plain(texts): "plain",
+        compress(encoded(texts), window): "own context",
+        b"".join(compress((text,), 9) for text in encoded(texts)): "shared",
     }
     return forms[data]
 
@@ -288,11 +298,11 @@ def form(data: bytes, batch: Sequence[bytes], window: int = 12) -> str:
         (50, [(50, 1)], 1, "own context"),
         (50, [(50, 99)] * 2, 99, "own context"),
         (50, [(5, 1)] * 20, 1, "own context"),
-        # Many of them, for few connections an event.
+        # Many small cohorts, and few connections per event.
         (50, [(50, 1)] * 3, 1, "plain"),
         (50, [(50, 1)] * 199, 1, "plain"),
         (500, [(20, 1)] * 500, 1, "plain"),
-        # Many of them, for many.
+        # Many small cohorts, and many connections per event.
         (50, [(50, 1)] * 200, 1, "shared"),
         (50, [(50, 99)] * 3, 99, "shared"),
         (1, [(1, 1)] * 2_000, 1, "shared"),
@@ -302,8 +312,8 @@ def form(data: bytes, batch: Sequence[bytes], window: int = 12) -> str:
     ],
 )
 def test_how_a_batch_is_compressed(events: int, cohorts: list[tuple[int, int]], members: int, expected: str) -> None:
-    batch = made(candles(5))
-    assert form(Compression(events, cohorts).batch(batch, 12, members), batch) == expected
+    texts = candles(5)
+    assert form(Compression(events, cohorts).batch(encoded(texts), 12, members), texts) == expected
 
 
 def test_a_frame_is_compressed_once_for_all_small_cohorts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,10 +325,26 @@ def test_a_frame_is_compressed_once_for_all_small_cohorts(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(deflate, "compress", counting)
     compression = Compression(10, [(10, 1)] * 1_000)
-    batch = made(candles(10))
+    batch = encoded(candles(10))
     sent = [compression.batch(batch, window, 1) for window in (9, 12) * 500]
     assert compressed == [1] * 10
     assert [Inflating(9).read(one) for one in sent[:2]] == [candles(10)] * 2
+
+
+def test_a_plain_frame_is_made_once_for_all_small_cohorts(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bytes] = []
+    text = frames.text
+
+    def counting(payload: bytes) -> bytes:
+        made.append(payload)
+        return text(payload)
+
+    monkeypatch.setattr(frames, "text", counting)
+    compression = Compression(10, [(10, 1)] * 100)
+    batch = encoded(candles(10))
+    sent = {compression.batch(batch, window, 1) for window in (9, 12) * 50}
+    assert made == batch
+    assert sent == {b"".join(map(text, batch))}
 
 
 @settings(deadline=None)
@@ -333,7 +359,7 @@ def test_batches_of_all_forms_are_read_one_after_the_other(
     compression = Compression(*flush)
     client = Inflating(window)
     for batch, members, skipped in batches:
-        data = compression.batch(made(batch), window, members)
+        data = compression.batch(encoded(batch), window, members)
         if not skipped:
             assert client.read(data) == batch
 
@@ -391,7 +417,7 @@ def test_a_message_that_would_be_huge_takes_no_memory() -> None:
         b"\x07",
         b"Hello",
         client_deflate(b"Hello, Hello, Hello")[:-2],
-        # A stored block of 32 bytes, of which 5 are there.
+        # A stored block that announces 32 bytes and holds 5.
         b"\x00\x20\x00\xdf\xff\x48\x65\x6c\x6c\x6f",
         b"\x00\x05\x00\xfa\xfe\x48\x65\x6c\x6c\x6f\x00",
         # Something after the last block.
@@ -400,7 +426,7 @@ def test_a_message_that_would_be_huge_takes_no_memory() -> None:
         zlib.compress(b"Hello"),
     ],
 )
-def test_what_is_no_compressed_message_is_refused(payload: bytes) -> None:
+def test_invalid_compressed_data_is_refused(payload: bytes) -> None:
     assert refusal(payload) == (1002, "Invalid compressed data")
 
 

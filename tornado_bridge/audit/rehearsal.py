@@ -7,6 +7,7 @@ import msgspec
 
 from tornado_bridge.channels import WILDCARD, Grammar
 from tornado_bridge.events import EventType
+from tornado_bridge.ingest.relay import Outcome as Kind
 from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.redaction.declaration import CHANNEL, ENVELOPES, ORDER, PRESENCE
@@ -18,12 +19,8 @@ from tornado_bridge.stream.hub import Hub
 # Between two events, in seconds: none is counted against the next, none is throttled in the log.
 _PAUSE = 3600.0
 
-RELAYED = "relayed"
-INVALID = "invalid"
-FAILED = "failed"
-REFUSED = "refused"
-UNROUTED = "unrouted"
-_KINDS = (RELAYED, INVALID, FAILED, REFUSED, UNROUTED)
+_KINDS = (Kind.RELAYED, Kind.INVALID, Kind.FAILED, Kind.REFUSED)
+RELAYED, INVALID, FAILED, REFUSED, UNROUTED = *(kind.value for kind in _KINDS), "unrouted"
 
 # What an event gives: for each output its values, in order.
 Outputs = Mapping[str, tuple[str, ...]]
@@ -55,15 +52,15 @@ class Rehearsal:
         """Return what becomes of one message of Redis."""
         self._now += _PAUSE
         self._cause = ""
-        self._hub.frames.clear()
+        self._hub.texts.clear()
         before = self._counts()
         self._relay.relay([(source.encode(), payload)])
-        kind = next(kind for kind, old, new in zip(_KINDS, before, self._counts(), strict=True) if new > old)
-        return Outcome(kind, tuple(map(_text, self._hub.frames)), self._cause)
+        counted = zip(_KINDS, before, self._counts(), strict=True)
+        kind = next((kind.value for kind, old, new in counted if new > old), UNROUTED)
+        return Outcome(kind, tuple(text.decode() for text in self._hub.texts), self._cause)
 
     def _counts(self) -> Sequence[int]:
-        tally = self._tally
-        return tally.relayed, tally.invalid, tally.failed, tally.refused, self._relay.unrouted
+        return [self._tally.of(kind) for kind in _KINDS]
 
     def _clock(self) -> float:
         return self._now
@@ -76,20 +73,14 @@ class Rehearsal:
 
 
 class _Ear(Hub):
-    """A hub that keeps the frames instead of sending them."""
+    """A hub that keeps the checked texts instead of sending them."""
 
     def __init__(self, grammar: Grammar) -> None:
         super().__init__(grammar)
-        self.frames: list[bytes] = []
+        self.texts: list[bytes] = []
 
     def publish(self, envelope: CheckedEnvelope) -> None:
-        self.frames.append(envelope.frame)
-
-
-def _text(frame: bytes) -> str:
-    """Return the text of one unmasked frame."""
-    header = {126: 4, 127: 10}.get(frame[1], 2)
-    return frame[header:].decode()
+        self.texts.append(envelope.text)
 
 
 def subscription_to_all(event_type: EventType) -> str:

@@ -1,8 +1,8 @@
-"""The egress firewall: an envelope leaves through here, or not at all.
+"""The egress firewall: an envelope leaves through it, or not at all.
 
-What is checked is what is sent: the data is encoded first and decoded again, and what came of it is checked and sent,
-so that no object of a plugin can show the checks one face and the socket another. Two checks are made, independent of
-each other: the member names against the declared set, and the whole against the event type's JSON Schema.
+The firewall checks the text that is sent. It encodes the data, decodes the result, checks that and encodes it again, so
+no object of a plugin can show the checks one value and the socket another. There are two independent checks: the member
+names against the declared ones, and the whole envelope against the event type's JSON Schema.
 """
 
 from typing import Any, NoReturn
@@ -13,7 +13,6 @@ from tornado_bridge.errors import BridgeError
 from tornado_bridge.events import Envelope, EventType
 from tornado_bridge.redaction import closed_schema
 from tornado_bridge.redaction.validation import Validator
-from tornado_bridge.wire import frames
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -21,7 +20,7 @@ _decode_texts = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class EnvelopeRefused(BridgeError):
-    """An envelope that may not leave; `path` is where, never what."""
+    """An envelope that may not leave. `path` says where it breaks `rule`; no value is in either."""
 
     def __init__(self, path: str, rule: str) -> None:
         super().__init__(f"{path}: {rule}")
@@ -30,23 +29,23 @@ class EnvelopeRefused(BridgeError):
 
 
 class CheckedEnvelope(msgspec.Struct, frozen=True, gc=False):
-    """An envelope that has passed its firewall: the only thing the hub publishes."""
+    """An envelope that has passed its firewall, as JSON text in UTF-8. The hub publishes nothing else."""
 
     channel: str
-    frame: bytes
+    text: bytes
 
 
 class Firewall:
-    """What may leave for one event type.
+    """Decides which envelopes of one event type may leave.
 
-    Raises ValueError, in one clause, for an event type whose schema is open anywhere or is not that of its envelope.
+    Raises ValueError if the event type's schema is open anywhere, or is not the schema of an envelope.
     """
 
     def __init__(self, event_type: EventType) -> None:
         try:
             schema = _decode(_encode(event_type.emits))
         except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
-            raise ValueError(f"the schema of {event_type.name!r} is no JSON ({error})") from None
+            raise ValueError(f"the schema of {event_type.name!r} is not JSON ({error})") from None
         for finding in closed_schema.findings(schema):
             raise ValueError(f"the schema of {event_type.name!r} is open at {finding}")
         try:
@@ -55,22 +54,23 @@ class Firewall:
             raise ValueError(f"the schema of {event_type.name!r} {error}") from None
         names = closed_schema.member_names(schema)
         if not isinstance(names, dict) or names.keys() != {"type", "channel", "data"}:
-            raise ValueError(f"the schema of {event_type.name!r} is not that of an envelope: type, channel, data")
-        # Type and channel are the same in every envelope of a channel: what is left to check is the data, unless the
-        # schema is a union, whose branches may tie the one to the other.
+            raise ValueError(
+                f"the schema of {event_type.name!r} is not the schema of an envelope (type, channel, data)"
+            )
+        # All envelopes of a channel have the same type and channel, so only their data is left to check. A union is
+        # checked whole, since its branches may tie the data to the channel.
         self._admits_data = _data_validator(schema).admits_decoded if "properties" in schema else None
         self._names = names["data"]
         self._declares = frozenset(names["data"] or ()).issuperset
         self._type = event_type.name
         self._form = event_type.channel_form
-        # What stands before the data, for each channel that has passed; the form's rules bound how many there can be
-        # in practice.
+        # The text before the data, for each channel that has passed. In practice the form's rules bound their number.
         self._heads: dict[str, bytes] = {}
 
     def check(self, envelope: Envelope) -> CheckedEnvelope:
-        """Return the envelope, ready to send.
+        """Return the checked envelope.
 
-        Raises EnvelopeRefused where a check fails, and whatever the encoder raises for what is no JSON.
+        Raises EnvelopeRefused if a check fails, and what the encoder raises for data that JSON cannot hold.
         """
         channel = envelope.channel
         encoded = _encode(envelope.data)
@@ -82,17 +82,17 @@ class Firewall:
         else:
             if not self._declares(data):
                 raise EnvelopeRefused("$.data", _UNDECLARED)
-        # The type first: a text of a plugin's own class can claim to be any other.
+        # The type comes first: a plugin's own subclass of str can claim to equal any text.
         head = self._heads.get(channel) if type(channel) is str else None
         if head is None or self._admits_data is None:
             head = self._admit(channel, data)
         elif not self._admits_data(data):
             self._refuse(channel, data)
-        # Encoded anew: the plugin's own text may hold a member twice, of which only the last was seen.
-        return CheckedEnvelope(channel, frames.text(head + _encode(data) + b"}"))
+        # The data is encoded again: the first text may hold a member twice, and the checks saw only the last one.
+        return CheckedEnvelope(channel, head + _encode(data) + b"}")
 
     def _admit(self, channel: str, data: Any) -> bytes:
-        """Check the whole envelope of a channel not seen before; returns what stands before the data."""
+        """Check the whole envelope of a new channel, and return the text before the data."""
         if type(channel) is not str or self._form.match(channel) is None:
             raise EnvelopeRefused("$.channel", f"is not of the form {self._form.text}")
         whole = {"type": self._type, "channel": channel}
@@ -108,7 +108,7 @@ class Firewall:
         raise EnvelopeRefused(path, f"breaks the schema's {keyword}")
 
 
-# Far more channels than any exchange has; past it the set starts anew.
+# Far more channels than any exchange has. Beyond them the table is emptied.
 _MAX_CHANNELS = 65_536
 
 
