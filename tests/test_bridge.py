@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,12 @@ from tests.support.raw import (
     until,
 )
 from tests.support.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, free_port
-from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.bridge import Limits, WebSocketBridge
+from tornado_bridge.connections.disconnects import KEY_INVALID, KEY_REQUIRED, Disconnect
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.ingest import relay
 from tornado_bridge.keys import FixedKeys, Key, KeyFile, KeyRing, KeyWatch
-from tornado_bridge.web import app
+from tornado_bridge.web import app, stream
 from tornado_bridge.wire.frames import CloseCode
 
 PAYLOAD = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'
@@ -68,9 +70,9 @@ async def publish(server: RedisServer, *messages: tuple[str, str | bytes]) -> No
 @asynccontextmanager
 async def started(redis_url: str, **options: Any) -> AsyncIterator[tuple[WebSocketBridge, int]]:
     """Give a started bridge and its port; after its stop nothing may be held."""
-    bridge = WebSocketBridge(
-        **{"redis_url": redis_url, "exchange_id": 1, "exchange_name": "coinbase", "keys": keys("one"), **options}
-    )
+    limits = Limits(**{field.name: options.pop(field.name) for field in fields(Limits) if field.name in options})
+    given = {"redis_url": redis_url, "exchange_id": 1, "exchange_name": "coinbase", "keys": keys("one"), **options}
+    bridge = WebSocketBridge(**given, limits=limits)
     await bridge.start()
     server, port = app.serve(bridge, host="127.0.0.1", port=0)
     try:
@@ -168,7 +170,7 @@ async def test_a_bad_payload_harms_no_other_event(
     with await subscribed(http_port, key) as client:
         await publish(redis_server, candle(1), (SOURCE, b"\xff"), (SOURCE, "{"), (SOURCE, "[]"), candle(2))
         assert [number(await client.message()) for _ in range(2)] == [1, 2]
-    assert (bridge.tallies["candle_close"].relayed, bridge.tallies["candle_close"].invalid) == (2, 3)
+    assert (bridge.relay.tallies["candle_close"].relayed, bridge.relay.tallies["candle_close"].invalid) == (2, 3)
     for _ in range(3):
         log_lines.take("event dropped")
 
@@ -178,7 +180,7 @@ async def test_an_event_of_no_declared_form_is_counted(
     redis_server: RedisServer, bridge: WebSocketBridge, log_lines: LogLines
 ) -> None:
     await publish(redis_server, (CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="9h"), PAYLOAD))
-    await until(lambda: bridge.unrouted == 1)
+    await until(lambda: bridge.relay.unrouted == 1)
     log_lines.take("event dropped")
 
 
@@ -188,7 +190,7 @@ async def test_frames_due_are_counted_for_every_subscriber(
 ) -> None:
     with await subscribed(http_port, key), await subscribed(http_port, key):
         await publish(redis_server, *map(candle, range(10)))
-        await until(lambda: bridge.frames_due == 20)
+        await until(lambda: bridge.hub.due == 20)
 
 
 @pytest.mark.gen_test
@@ -204,7 +206,7 @@ async def test_a_client_that_vanishes_in_the_middle_of_a_burst_harms_no_other(
                 for other in vanishing:
                     other.reset()
         await publishing
-        await until(lambda: bridge.connections == 1)
+        await until(lambda: len(bridge.connections) == 1)
 
 
 # Admission
@@ -243,11 +245,11 @@ async def test_a_key_that_was_revoked_is_no_key(redis_server: RedisServer, tmp_p
 
 
 @pytest.mark.gen_test
-async def test_refused_clients_are_counted_by_close_code(http_port: int, bridge: WebSocketBridge) -> None:
+async def test_refused_clients_are_counted_by_their_reason(http_port: int, bridge: WebSocketBridge) -> None:
     for key in (None, "", "wrong"):
         with await RawClient.open(http_port, key) as client:
             assert (await client.frame()).opcode == 8
-    assert bridge.refusals == {CloseCode.UNAUTHORIZED: 3}
+    assert bridge.refusals == {KEY_REQUIRED: 2, KEY_INVALID: 1}
 
 
 @pytest.mark.gen_test
@@ -274,7 +276,7 @@ async def test_a_refused_client_that_stays_is_cut_off_within_250_ms_of_its_close
 async def test_nothing_of_a_refused_client_is_processed(http_port: int, bridge: WebSocketBridge) -> None:
     with await RawClient.open(http_port, None, then=SUBSCRIBE + text("no JSON") + frame(PING, b"here?")) as client:
         assert await client.rest() == b"\x88\x12\x0f\xa1API key required"
-        assert bridge.cohorts == 0
+        assert bridge.hub.cohorts == 0
 
 
 async def flood(client: RawClient) -> None:
@@ -297,7 +299,7 @@ async def test_a_refused_client_that_floods_gets_its_close_frame_and_is_cut_off_
             began = time.monotonic()
             await flooding
             assert time.monotonic() - began < 0.25
-            assert bridge.cohorts == 0
+            assert bridge.hub.cohorts == 0
     await until(lambda: held(bridge) == NOTHING_HELD)
 
 
@@ -438,7 +440,7 @@ async def test_a_client_that_was_added_can_be_removed(bridge: WebSocketBridge, k
     with tcp_pair() as (near, client):
         connection = bridge.add_client(IOStream(near), key)
         assert connection is not None
-        bridge.remove_client(connection, CloseCode.NORMAL, "Enough")
+        bridge.remove_client(connection, Disconnect(CloseCode.NORMAL, "Enough", reconnect=True))
         assert await client.rest() == b"\x88\x08\x03\xe8Enough"
         client.close()
         await until(lambda: held(bridge) == NOTHING_HELD)
@@ -568,8 +570,8 @@ async def test_what_a_row_allows_holds_for_its_clients_as_soon_as_it_is_changed(
 
 @pytest.mark.gen_test
 async def test_a_ping_comes_every_30_seconds_by_default(bridge: WebSocketBridge) -> None:
-    assert bridge._heartbeat.tick == 1.0
-    assert len(bridge._heartbeat._slots) == 30
+    assert bridge.heartbeat.tick == 1.0
+    assert len(bridge.heartbeat._slots) == 30
 
 
 @pytest.mark.gen_test
@@ -615,7 +617,7 @@ async def test_a_client_that_does_not_answer_a_ping_is_reset_and_its_place_given
 @pytest.fixture
 def small_send_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the kernel hold little for a client, so that fewer frames fill it."""
-    monkeypatch.setattr(app, "SEND_BUFFER", 16_384)
+    monkeypatch.setattr(stream, "SEND_BUFFER", 16_384)
 
 
 async def fill(server: RedisServer, healthy: RawClient, count: int, at_once: int = 250) -> None:
@@ -633,12 +635,12 @@ async def test_a_client_that_does_not_read_loses_frames_and_no_other_does(
 ) -> None:
     with await subscribed(http_port, key) as healthy, await subscribed(http_port, key, receive_buffer=4096):
         await fill(redis_server, healthy, 1500)
-        assert 0 < bridge.frames_skipped < 1500
-        assert bridge.frames_due == 3000
-        assert bridge.slow_aborted == 0
+        assert 0 < bridge.slow_rule.skipped < 1500
+        assert bridge.hub.due == 3000
+        assert bridge.slow_rule.aborted == 0
     await until(lambda: held(bridge) == NOTHING_HELD)
     line = log_lines.take("slow client lost frames")
-    assert (line["key"], line["frames"], line["cut_off"]) == ("tests", bridge.frames_skipped, False)
+    assert (line["key"], line["frames"], line["cut_off"]) == ("tests", bridge.slow_rule.skipped, False)
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -651,7 +653,7 @@ async def test_frames_reach_a_slow_client_whole_and_in_order_when_it_reads_again
         await subscribed(http_port, key, receive_buffer=4096) as slow,
     ):
         await fill(redis_server, healthy, 1500)
-        received = [number(await slow.message()) for _ in range(1500 - bridge.frames_skipped)]
+        received = [number(await slow.message()) for _ in range(1500 - bridge.slow_rule.skipped)]
         assert received == sorted(set(received))
         await publish(redis_server, candle(1500))
         assert number(await slow.message()) == 1500
@@ -670,7 +672,7 @@ async def test_a_slow_client_that_reads_again_is_slow_no_longer(
     ):
         await fill(redis_server, healthy, 1500)
         assert held(bridge)["slow"] == 1
-        for _ in range(1500 - bridge.frames_skipped):
+        for _ in range(1500 - bridge.slow_rule.skipped):
             await slow.message()
         await until(lambda: held(bridge)["slow"] == 0)
     await until(lambda: held(bridge) == NOTHING_HELD)
@@ -688,14 +690,14 @@ async def test_a_client_that_is_slow_for_too_long_is_reset(
         await subscribed(http_port, key, receive_buffer=4096) as slow,
     ):
         await fill(redis_server, healthy, 1500)
-        await until(lambda: bridge.slow_aborted == 1)
-        await until(lambda: bridge.connections == 1)
+        await until(lambda: bridge.slow_rule.aborted == 1)
+        await until(lambda: len(bridge.connections) == 1)
         with pytest.raises(ConnectionResetError):
             await slow.rest()
         await publish(redis_server, candle(1))
         assert number(await healthy.message()) == 1
     line = log_lines.take("slow client lost frames")
-    assert (line["frames"], line["cut_off"]) == (bridge.frames_skipped, True)
+    assert (line["frames"], line["cut_off"]) == (bridge.slow_rule.skipped, True)
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -709,7 +711,7 @@ async def test_a_client_for_which_too_much_is_held_back_is_reset_at_the_next_fra
         await subscribed(http_port, key, receive_buffer=4096) as slow,
     ):
         await fill(redis_server, healthy, 1500)
-        assert (bridge.slow_aborted, bridge.frames_skipped) == (1, 0)
+        assert (bridge.slow_rule.aborted, bridge.slow_rule.skipped) == (1, 0)
         with pytest.raises(ConnectionResetError):
             await slow.rest()
     await until(lambda: held(bridge) == NOTHING_HELD)
@@ -727,7 +729,7 @@ async def test_a_slow_client_gets_the_answers_to_its_own_messages(
     ):
         await fill(redis_server, healthy, 1500)
         await slow.send(text('{"action":"unsubscribe","channels":["candles:BTC-USD:1h"]}'))
-        received = [await slow.message() for _ in range(1500 - bridge.frames_skipped + 1)]
+        received = [await slow.message() for _ in range(1500 - bridge.slow_rule.skipped + 1)]
         assert received[-1] == '{"type":"unsubscribed","channels":["candles:BTC-USD:1h"]}'
     await until(lambda: held(bridge) == NOTHING_HELD)
     log_lines.take("slow client lost frames")
@@ -816,9 +818,9 @@ async def test_a_slow_client_reads_what_comes_after_the_batches_that_it_lost(
         assert await slow.message() == SUBSCRIBED
         # Few enough for the healthy one, which may not be held back more than 4,000 bytes either.
         await fill(redis_server, healthy, 5_000, at_once=15)
-        assert 0 < bridge.frames_skipped < 5_000
+        assert 0 < bridge.slow_rule.skipped < 5_000
         reader, numbers = Inflating(12), list[int]()
-        while len(numbers) < 5_000 - bridge.frames_skipped:
+        while len(numbers) < 5_000 - bridge.slow_rule.skipped:
             numbers += map(number, reader.read(await slow.some()))
         assert numbers == sorted(set(numbers))
         await publish(redis_server, candle(5_000))
@@ -853,7 +855,7 @@ async def test_start_resolves_once_redis_has_confirmed(redis_binary: str, log_li
 async def test_an_event_published_as_start_resolves_is_relayed(redis_server: RedisServer) -> None:
     async with started(redis_server.url) as (bridge, _):
         await publish(redis_server, candle(1))
-        await until(lambda: bridge.tallies["candle_close"].relayed == 1)
+        await until(lambda: bridge.relay.tallies["candle_close"].relayed == 1)
 
 
 @pytest.mark.gen_test(timeout=15)
@@ -870,7 +872,7 @@ async def test_clients_stay_while_redis_is_away_and_get_what_comes_after_it_is_b
         await until(lambda: bridge.ready)
         await publish(own_redis_server, candle(1), candle(2))
         assert [number(await client.message()) for _ in range(2)] == [1, 2]
-    assert bridge.subscribed == 2
+    assert bridge.source.connects == 2
     log_lines.take("source down: trying again until it is back")
     log_lines.take("source up again: events published meanwhile are lost")
 
@@ -982,7 +984,7 @@ async def test_two_bridges_live_in_one_process(redis_server: RedisServer) -> Non
             await publish(redis_server, candle(1), (other_source, candle(2)[1]))
             assert number(await client.message()) == 1
             assert number(await other_client.message()) == 2
-            assert other.tallies["candle_close"].relayed == 1
+            assert other.relay.tallies["candle_close"].relayed == 1
 
 
 @pytest.mark.gen_test
@@ -1000,7 +1002,7 @@ async def test_a_key_of_one_bridge_opens_no_other(redis_server: RedisServer) -> 
 
 @pytest.mark.gen_test
 async def test_each_plugin_has_its_record(bridge: WebSocketBridge) -> None:
-    assert sorted(bridge.quarantines) == ["candle", "signals"]
+    assert sorted(bridge.relay.quarantines) == ["candle", "signals"]
 
 
 class FailingKeys(FixedKeys):

@@ -14,29 +14,29 @@ from tornado.iostream import IOStream
 from tornado_bridge.connections.admission import Admission, Allowance
 from tornado_bridge.connections.connection import MAX_MESSAGE, Connection
 from tornado_bridge.connections.dialogue import Dialogue
-from tornado_bridge.connections.heartbeat import Heartbeat
+from tornado_bridge.connections.disconnects import (
+    KEY_INVALID,
+    KEY_REQUIRED,
+    KEY_REVOKED,
+    SHUTTING_DOWN,
+    TOO_MANY_CONNECTIONS,
+    Disconnect,
+)
+from tornado_bridge.connections.heartbeat import Heartbeat, Pings
 from tornado_bridge.connections.outlet import Outlet, SlowRule
 from tornado_bridge.connections.websocket import WebSocket
 from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.ingest.quarantine import Quarantine
-from tornado_bridge.ingest.relay import Relay, Tally
+from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.ingest.source import Source
 from tornado_bridge.keys import Keys
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry
 from tornado_bridge.stream.hub import Hub
-from tornado_bridge.wire.frames import CloseCode
 
 log = structlog.get_logger(__name__)
 
 # How often the key file and the slow clients are looked at, in seconds.
 WATCH_INTERVAL = 1.0
-
-KEY_REQUIRED = "API key required"
-KEY_INVALID = "Invalid API key"
-KEY_REVOKED = "API key revoked"
-TOO_MANY_CONNECTIONS = "Connection limit exceeded"
-SHUTTING_DOWN = "Server shutting down"
 
 _EXCHANGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _EXCHANGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}").fullmatch
@@ -94,7 +94,7 @@ class WebSocketBridge:
         self._keys = keys
         self._ring = keys.ring
         self.limits = limits
-        self._admission = Admission(
+        self.admission = Admission(
             places=limits.max_connections_per_key,
             rate=limits.rate_limit,
             burst=limits.rate_burst,
@@ -103,34 +103,35 @@ class WebSocketBridge:
         self._dialogue = Dialogue(
             self.registry.grammar, max_subscriptions=limits.max_subscriptions, clock=time.monotonic
         )
-        self._slow_rule = SlowRule(limits.skip_bytes, limits.abort_bytes, limits.slow_timeout)
-        self._slow: set[Outlet] = set()
-        self._hub = Hub(self.registry.grammar)
-        self._heartbeat = Heartbeat(limits.ping_interval)
+        self.slow_rule = SlowRule(limits.skip_bytes, limits.abort_bytes, limits.slow_timeout)
+        self.slow: set[Outlet] = set()
+        self.hub = Hub(self.registry.grammar)
+        self.heartbeat = Heartbeat(limits.ping_interval)
         self._faults = ThrottledLog(log)
         routes = self.registry.routes(exchange_id)
-        self._relay = Relay(routes, self._hub, exchange=exchange_name, log=self._faults)
-        self._source = Source(
+        self.relay = Relay(routes, self.hub, exchange=exchange_name, log=self._faults)
+        self.source = Source(
             redis_url,
             names=[route.source.redis_name for route in routes if not route.source.is_pattern],
             patterns=[route.source.redis_name for route in routes if route.source.is_pattern],
-            relay=self._relay.relay,
-            flush=self._hub.flush,
+            relay=self.relay.relay,
+            flush=self.hub.flush,
             password=redis_password,
         )
-        self._connections: set[Connection] = set()
+        self.connections: set[Connection] = set()
         self._clients: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self.refusals: Counter[CloseCode] = Counter()
+        # Clients that were refused, by the reason.
+        self.refusals: Counter[Disconnect] = Counter()
 
     async def start(self) -> None:
         """Start, and return once Redis has confirmed the subscriptions; waits for as long as Redis is away."""
         if not self._tasks:
             self._stopping = False
-            work: list[Coroutine[Any, Any, None]] = [self._source.run(), self._beat(), self._watch()]
+            work: list[Coroutine[Any, Any, None]] = [self.source.run(), self._beat(), self._watch()]
             self._tasks = [asyncio.create_task(coroutine) for coroutine in work]
-        await self._source.subscribed.wait()
+        await self.source.subscribed.wait()
 
     async def stop(self) -> None:
         """Let go of Redis, close every client with 1001 and clear all state."""
@@ -138,69 +139,24 @@ class WebSocketBridge:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
-        for connection in tuple(self._connections):
-            connection.dismiss(CloseCode.GOING_AWAY, SHUTTING_DOWN)
+        for connection in tuple(self.connections):
+            connection.disconnect(SHUTTING_DOWN)
         # Each client ends within the time that its close may linger.
         await asyncio.gather(*tasks, *self._clients, return_exceptions=True)
 
     @property
     def ready(self) -> bool:
         """Whether events can reach clients: the source is subscribed, and the bridge is not stopping."""
-        return self._source.subscribed.is_set() and not self._stopping
+        return self.source.subscribed.is_set() and not self._stopping
 
     async def first_try(self) -> None:
         """Wait until the first attempt to reach Redis has ended, either way."""
-        await self._source.tried.wait()
+        await self.source.tried.wait()
 
     @property
     def full(self) -> bool:
         """Whether no more client is taken, whatever its key: `max_connections` are here, the refused among them."""
         return len(self._clients) >= self.limits.max_connections
-
-    @property
-    def tallies(self) -> dict[str, Tally]:
-        """What became of the events, by event type."""
-        return self._relay.tallies
-
-    @property
-    def quarantines(self) -> dict[str, Quarantine]:
-        """The record of each plugin."""
-        return self._relay.quarantines
-
-    @property
-    def unrouted(self) -> int:
-        """Events on a source channel of no declared form."""
-        return self._relay.unrouted
-
-    @property
-    def frames_due(self) -> int:
-        """Frames that were due to clients, those that slow ones lost among them."""
-        return self._hub.due
-
-    @property
-    def frames_skipped(self) -> int:
-        """Frames that slow clients lost."""
-        return self._slow_rule.skipped
-
-    @property
-    def slow_aborted(self) -> int:
-        """Clients cut off for being slow."""
-        return self._slow_rule.aborted
-
-    @property
-    def subscribed(self) -> int:
-        """How often Redis has confirmed all subscriptions."""
-        return self._source.connects
-
-    @property
-    def connections(self) -> int:
-        """Live client connections."""
-        return len(self._connections)
-
-    @property
-    def cohorts(self) -> int:
-        """Different sets of subscriptions."""
-        return self._hub.cohorts
 
     async def failure(self) -> None:
         """Wait until a task of a started bridge ends by a fault of ours, and raise it; a stop is none."""
@@ -211,22 +167,26 @@ class WebSocketBridge:
 
     def connection_count(self, key_id: int) -> int:
         """Return how many live connections a key has."""
-        return self._admission.live(key_id)
+        return self.admission.live(key_id)
 
-    def add_client(self, stream: IOStream, key: str | None, window: int | None = None) -> Connection | None:
-        """Take over an upgraded stream, with its API key and its window of compression in bits, until it ends.
+    def add_client(
+        self, stream: IOStream, key: str | None, window: int | None = None, *, pings: Pings | None = None
+    ) -> Connection | None:
+        """Serve an upgraded stream until it ends.
 
-        Returns None where the client was refused: it gets its close code, and nothing that it sends is processed.
+        `key` is the client's API key, `window` the window of permessage-deflate in bits, None without compression.
+        `pings` pings the client in place of the bridge's own heartbeat. Returns None if the client is refused: it gets
+        its close code, and nothing that it sends is processed.
         """
         stream.set_nodelay(True)
-        outlet = Outlet(stream, self._slow_rule, clock=time.monotonic, on_slow=self._slow.add, window=window)
+        outlet = Outlet(stream, self.slow_rule, clock=time.monotonic, on_slow=self.slow.add, window=window)
         admitted = self._admit(key)
         if not isinstance(admitted, Allowance):
             websocket = WebSocket(
                 stream, outlet, max_message=MAX_MESSAGE, on_text=_ignore, on_pong=_ignore, on_closing=_ignore
             )
-            self.refusals[admitted[0]] += 1
-            websocket.close(*admitted)
+            self.refusals[admitted] += 1
+            websocket.close(admitted.code, admitted.reason)
             self._serve(websocket.run())
             return None
         connection = Connection(
@@ -234,31 +194,30 @@ class WebSocketBridge:
             outlet,
             admitted,
             dialogue=self._dialogue,
-            hub=self._hub,
-            heartbeat=self._heartbeat,
+            hub=self.hub,
+            heartbeat=self.heartbeat,
+            pings=pings,
             faults=self._faults,
             on_end=self._forget,
         )
-        self._connections.add(connection)
+        self.connections.add(connection)
         self._serve(connection.run())
         return connection
 
-    def remove_client(self, connection: Connection, code: CloseCode, reason: str) -> None:
-        """End a client's connection with a close code."""
-        connection.dismiss(code, reason)
+    def remove_client(self, connection: Connection, why: Disconnect) -> None:
+        """Disconnect a client."""
+        connection.disconnect(why)
 
-    def _admit(self, key: str | None) -> Allowance | tuple[CloseCode, str]:
+    def _admit(self, key: str | None) -> Allowance | Disconnect:
         if self._stopping:
-            return CloseCode.GOING_AWAY, SHUTTING_DOWN
+            return SHUTTING_DOWN
         if not key:
-            return CloseCode.UNAUTHORIZED, KEY_REQUIRED
-        found = self._keys.ring.find(key)
-        if found is None:
-            return CloseCode.UNAUTHORIZED, KEY_INVALID
-        allowance = self._admission.of(found)
-        if not allowance.take_place():
-            return CloseCode.TOO_MANY_CONNECTIONS, TOO_MANY_CONNECTIONS
-        return allowance
+            return KEY_REQUIRED
+        known = self._keys.ring.find(key)
+        if known is None:
+            return KEY_INVALID
+        allowance = self.admission.of(known)
+        return allowance if allowance.take_place() else TOO_MANY_CONNECTIONS
 
     def _serve(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -266,8 +225,8 @@ class WebSocketBridge:
         task.add_done_callback(self._clients.discard)
 
     def _forget(self, connection: Connection) -> None:
-        self._connections.discard(connection)
-        self._slow.discard(connection.outlet)
+        self.connections.discard(connection)
+        self.slow.discard(connection.outlet)
         outlet = connection.outlet
         if outlet.skipped or outlet.cut_off:
             log.warning(
@@ -279,20 +238,20 @@ class WebSocketBridge:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self._heartbeat.tick)
-            self._heartbeat.beat()
+            await asyncio.sleep(self.heartbeat.tick)
+            self.heartbeat.beat()
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(min(WATCH_INTERVAL, self._slow_rule.timeout / 4))
+            await asyncio.sleep(min(WATCH_INTERVAL, self.slow_rule.timeout / 4))
             self._abort_overdue()
             self._poll_keys()
 
     def _abort_overdue(self) -> None:
         now = time.monotonic()
-        for outlet in tuple(self._slow):
+        for outlet in tuple(self.slow):
             if outlet.slow_since is None:
-                self._slow.discard(outlet)
+                self.slow.discard(outlet)
             elif outlet.overdue(now):
                 outlet.abort_slow()
 
@@ -306,11 +265,11 @@ class WebSocketBridge:
         if self._keys.ring is self._ring:
             return
         ring = self._ring = self._keys.ring
-        for connection in tuple(self._connections):
+        for connection in tuple(self.connections):
             held = connection.allowance.key
             key = ring.get(held.id)
             if key is None or not key.active or key.sha256 != held.sha256:
-                connection.dismiss(CloseCode.UNAUTHORIZED, KEY_REVOKED)
+                connection.disconnect(KEY_REVOKED)
             else:
                 connection.allowance.key = key
 

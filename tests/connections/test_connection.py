@@ -17,8 +17,8 @@ from tornado_bridge.connections import websocket
 from tornado_bridge.connections.admission import Allowance
 from tornado_bridge.connections.connection import Connection
 from tornado_bridge.connections.dialogue import Answer, Dialogue, Subscriptions
+from tornado_bridge.connections.disconnects import SHUTTING_DOWN
 from tornado_bridge.ingest import relay
-from tornado_bridge.wire.frames import CloseCode
 
 SUBSCRIBE = text('{"action":"subscribe","channels":["candles:BTC-USD:1h"]}')
 SUBSCRIBED = '{"type":"subscribed","channels":["candles:BTC-USD:1h"]}'
@@ -138,7 +138,7 @@ async def exception_of_ours(client: RawClient, connection: Connection) -> None:
 
 
 async def close_by_the_server(client: RawClient, connection: Connection) -> None:
-    connection.dismiss(CloseCode.GOING_AWAY, "Server shutting down")
+    connection.disconnect(SHUTTING_DOWN)
 
 
 async def abort_of_a_slow_client(client: RawClient, connection: Connection) -> None:
@@ -216,7 +216,7 @@ async def test_a_place_is_given_back_once_though_two_ends_meet(bridge: WebSocket
     async with connected(bridge, key):
         async with connected_beside(bridge, key) as (client, connection):
             client.reset()
-            connection.dismiss(CloseCode.GOING_AWAY, "Server shutting down")
+            connection.disconnect(SHUTTING_DOWN)
             connection.end()
         assert bridge.connection_count(1) == 1
 
@@ -243,14 +243,14 @@ async def test_an_unsubscribed_connection_is_in_no_cohort(bridge: WebSocketBridg
         await client.send(text('{"action":"unsubscribe","channels":["candles:BTC-USD:1h"]}'))
         assert await client.message() == '{"type":"unsubscribed","channels":["candles:BTC-USD:1h"]}'
         assert connection.subscriptions == frozenset()
-        assert bridge.cohorts == 0
+        assert bridge.hub.cohorts == 0
 
 
 @pytest.mark.gen_test
 async def test_no_event_follows_the_answer_that_ends_its_subscription(bridge: WebSocketBridge, key: str) -> None:
     async with connected(bridge, key) as (client, _):
         # Relayed, and to be flushed with what comes right behind it.
-        bridge._relay.relay([(CANDLE[0].encode(), CANDLE[1].encode())])
+        bridge.relay.relay([(CANDLE[0].encode(), CANDLE[1].encode())])
         await client.send(text('{"action":"unsubscribe","channels":["candles:BTC-USD:1h"]}'))
         assert '"candle_close"' in await client.message()
         assert await client.message() == '{"type":"unsubscribed","channels":["candles:BTC-USD:1h"]}'
@@ -358,9 +358,9 @@ async def test_no_event_follows_the_answer_to_a_close(
 ) -> None:
     async with connected(bridge, key) as (client, _):
         await client.send(raw.close(1000))
-        await until(lambda: bridge.connections == 0)
+        await until(lambda: len(bridge.connections) == 0)
         await asyncio.to_thread(redis_server.publish, CANDLE)
-        await until(lambda: bridge.tallies["candle_close"].relayed == 1)
+        await until(lambda: bridge.relay.tallies["candle_close"].relayed == 1)
         assert await client.rest() == b"\x88\x02\x03\xe8"
 
 
@@ -374,7 +374,7 @@ async def test_no_event_follows_the_answer_to_a_close_that_is_held_back(
         await client.send(raw.close(1000))
         await until(lambda: connection.websocket.closing)
         await asyncio.to_thread(redis_server.publish, CANDLE)
-        await until(lambda: bridge.tallies["candle_close"].relayed == 1)
+        await until(lambda: bridge.relay.tallies["candle_close"].relayed == 1)
         assert (await client.rest()).endswith(b"\0\x88\x02\x03\xe8")
 
 
@@ -387,7 +387,7 @@ async def test_no_ping_follows_the_answer_to_a_close(
         await client.send(raw.close(1000))
         assert await client.frame() == closed(1000)
         for _ in range(60):
-            bridge._heartbeat.beat()
+            bridge.heartbeat.beat()
         assert await client.rest() == b""
 
 
@@ -409,7 +409,7 @@ async def test_a_client_that_answers_each_ping_lives(bridge: WebSocketBridge, ke
             assert await client.frame() == Frame(PING, b"")
             await client.send(frame(raw.PONG))
             await until(lambda: not connection._awaits_pong)
-        assert bridge.connections == 1
+        assert len(bridge.connections) == 1
 
 
 @pytest.mark.gen_test

@@ -279,7 +279,7 @@ def test_more_source_channels_than_are_remembered_are_still_relayed() -> None:
     bridge.read((f"notes:1:{name}".encode(), b'{"text":""}') for name in names)
 
     assert bridge.relay.tallies["note"].relayed == 65_537
-    assert len(bridge.relay._ways) <= 65_536
+    assert len(bridge.relay._sources) <= 65_536
 
 
 # Events that nobody declared
@@ -499,13 +499,13 @@ def test_an_object_that_lies_about_its_class_is_no_envelope(log_lines: LogLines)
 
 
 REFUSED: list[Any] = [
-    pytest.param(lambda: CANARY, "$: is no Envelope", id="a text"),
-    pytest.param(lambda: b"canary", "$: is no Envelope", id="bytes"),
-    pytest.param(lambda: {"channel": "notes:a"}, "$: is no Envelope", id="a mapping"),
-    pytest.param(lambda: [{"channel": "notes:a", "data": {"text": CANARY}}], "$: is no Envelope", id="mappings"),
-    pytest.param(lambda: [[note("right")]], "$: is no Envelope", id="a list in a list"),
-    pytest.param(lambda: [None], "$: is no Envelope", id="nothing in a list"),
-    pytest.param(lambda: [Envelope], "$: is no Envelope", id="the class"),
+    pytest.param(lambda: CANARY, "$: is not an Envelope", id="a text"),
+    pytest.param(lambda: b"canary", "$: is not an Envelope", id="bytes"),
+    pytest.param(lambda: {"channel": "notes:a"}, "$: is not an Envelope", id="a mapping"),
+    pytest.param(lambda: [{"channel": "notes:a", "data": {"text": CANARY}}], "$: is not an Envelope", id="mappings"),
+    pytest.param(lambda: [[note("right")]], "$: is not an Envelope", id="a list in a list"),
+    pytest.param(lambda: [None], "$: is not an Envelope", id="nothing in a list"),
+    pytest.param(lambda: [Envelope], "$: is not an Envelope", id="the class"),
     pytest.param(
         lambda: Envelope("notes:a", {"text": "right", "canary": 1}),
         "$.data: has a member that is not declared",

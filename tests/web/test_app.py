@@ -22,6 +22,7 @@ from tests.support.raw import RawClient, closed, handshake, until
 from tests.support.servers import LogLines
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.connection import Connection
+from tornado_bridge.connections.heartbeat import Pings
 from tornado_bridge.web import app
 
 SECRET = "never-to-be-seen"
@@ -51,7 +52,7 @@ async def admitted(port: int, request: bytes, bridge: WebSocketBridge) -> bool:
     with await RawClient.connect(port) as client:
         await client.send(request)
         assert await client.status() == 101
-        if bridge.connections == 1:
+        if len(bridge.connections) == 1:
             return True
         received = await client.frame()
         assert received in (closed(4001, "API key required"), closed(4001, "Invalid API key"))
@@ -356,14 +357,14 @@ async def test_request_and_handler_are_freed_without_the_collector_once_the_clie
     opened = app.StreamHandler.open
 
     def noting(handler: app.StreamHandler) -> None:
-        held.extend(map(weakref.ref, (handler, handler.request, handler.ws_connection)))
+        held.extend(map(weakref.ref, (handler, handler.request)))
         opened(handler)
 
     monkeypatch.setattr(app.StreamHandler, "open", noting)
     gc.disable()
     try:
         with await RawClient.open(mounted_port, key):
-            await until(lambda: len(held) == 3 and not any(reference() for reference in held))
+            await until(lambda: len(held) == 2 and not any(reference() for reference in held))
     finally:
         gc.enable()
 
@@ -385,7 +386,7 @@ async def test_headers_over_8_kib_are_refused(http_port: int, bridge: WebSocketB
     with await RawClient.connect(http_port) as client:
         await client.send(handshake(key, "X-Padding: " + "x" * padding))
         assert await client.rest() == b""
-    assert bridge.connections == 0
+    assert len(bridge.connections) == 0
 
 
 @pytest.mark.gen_test
@@ -426,7 +427,7 @@ async def test_a_handshake_that_comes_byte_by_byte_is_cut_off(
                 assert await client.rest() == b""
             with pytest.raises(OSError):
                 await trickle
-    assert bridge.connections == 0
+    assert len(bridge.connections) == 0
 
 
 @pytest.mark.gen_test
@@ -448,7 +449,7 @@ async def test_a_body_that_does_not_come_is_cut_off(
         with await RawClient.connect(port) as client:
             await client.send(handshake(key, "Content-Length: 5"))
             assert await client.rest() == b""
-    assert bridge.connections == 0
+    assert len(bridge.connections) == 0
 
 
 @pytest.mark.gen_test
@@ -478,9 +479,11 @@ async def test_the_kernel_holds_no_more_than_asked_for_a_client_that_does_not_re
     streams: list[IOStream] = []
     add_client = bridge.add_client
 
-    def noting(stream: IOStream, given: str | None, window: int | None) -> Connection | None:
+    def noting(
+        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None
+    ) -> Connection | None:
         streams.append(stream)
-        return add_client(stream, given, window)
+        return add_client(stream, given, window, pings=pings)
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with await RawClient.open(http_port, key):
@@ -495,9 +498,11 @@ async def test_frames_are_not_held_back_by_nagles_algorithm(
     streams: list[IOStream] = []
     add_client = bridge.add_client
 
-    def noting(stream: IOStream, given: str | None, window: int | None) -> Connection | None:
+    def noting(
+        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None
+    ) -> Connection | None:
         streams.append(stream)
-        return add_client(stream, given, window)
+        return add_client(stream, given, window, pings=pings)
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with await RawClient.open(http_port, key):
@@ -531,7 +536,7 @@ async def test_a_client_that_was_admitted_is_no_handshake_any_more(bridge: WebSo
             await RawClient.open(port, key),
             await RawClient.open(port, key),
         ):
-            await until(lambda: bridge.connections == 3)
+            await until(lambda: len(bridge.connections) == 3)
 
 
 @pytest.mark.gen_test
@@ -620,7 +625,7 @@ async def test_an_exception_in_a_handler_is_logged_by_its_name_alone(
     log_lines: LogLines,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def failing(stream: IOStream, key: str | None, window: int | None) -> None:
+    def failing(stream: IOStream, key: str | None, window: int | None, *, pings: Pings | None = None) -> None:
         raise RuntimeError(f"the key was {key}")
 
     caplog.set_level(logging.DEBUG)

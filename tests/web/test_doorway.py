@@ -18,6 +18,7 @@ from tests.support.servers import LogLines
 from tests.web.test_app import LEAKY, SECRET, said
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.connections.connection import Connection
+from tornado_bridge.connections.heartbeat import Pings
 from tornado_bridge.web import app
 
 ALLOWED = "https://app.example"
@@ -115,7 +116,7 @@ async def test_a_key_in_the_query_is_admitted_right_away(
 ) -> None:
     with at_once(http_port, handshake(None, target=f"{app.STREAM_PATH}?apiKey={key}")) as client:
         assert await client.status() == 101
-        assert bridge.connections == 1
+        assert len(bridge.connections) == 1
     assert by_tornado == []
 
 
@@ -127,7 +128,7 @@ async def test_a_client_without_a_valid_key_is_refused_after_the_upgrade(
     with at_once(http_port, handshake(given)) as client:
         assert await client.status() == 101
         assert await client.frame() == closed(4001, reason)
-        assert bridge.connections == 0
+        assert len(bridge.connections) == 0
     assert by_tornado == []
 
 
@@ -150,9 +151,11 @@ async def test_a_client_that_is_let_in_gets_its_frames_without_delay(
     streams: list[IOStream] = []
     add_client = bridge.add_client
 
-    def noting(stream: IOStream, given: str | None, window: int | None) -> Connection | None:
+    def noting(
+        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None
+    ) -> Connection | None:
         streams.append(stream)
-        return add_client(stream, given, window)
+        return add_client(stream, given, window, pings=pings)
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with at_once(http_port, handshake(key)) as client:
@@ -164,7 +167,7 @@ async def test_a_client_that_is_let_in_gets_its_frames_without_delay(
 async def test_a_client_that_is_let_in_is_no_handshake(bridge: WebSocketBridge, key: str) -> None:
     async with served(bridge, max_handshakes=1) as port:
         with at_once(port, handshake(key)), at_once(port, handshake(key)), at_once(port, handshake(key)):
-            await until(lambda: bridge.connections == 3)
+            await until(lambda: len(bridge.connections) == 3)
 
 
 @pytest.mark.gen_test
@@ -178,7 +181,7 @@ async def test_nobody_is_let_in_past_the_limit_of_handshakes(
             contextlib.suppress(ConnectionResetError),  # it was closed unread
         ):
             assert await second.rest() == b""
-    assert bridge.connections == 0
+    assert len(bridge.connections) == 0
     log_lines.take("connection turned away: too many have not been admitted yet")
 
 
@@ -189,7 +192,7 @@ async def test_a_client_that_has_gone_leaves_nothing(http_port: int, bridge: Web
     at_once(http_port, b"").reset()
     with at_once(http_port, handshake(key)) as last:
         assert await last.status() == 101
-        await until(lambda: bridge.connections == 1)
+        await until(lambda: len(bridge.connections) == 1)
 
 
 # Nobody can tell
@@ -284,7 +287,7 @@ async def test_both_ways_tell_a_client_the_same(
 async def test_a_full_bridge_answers_with_503(http_port: int, key: str, bridge: WebSocketBridge) -> None:
     with at_once(http_port, handshake(key)), at_once(http_port, handshake(key)) as second:
         assert await second.status() == 503
-        assert bridge.connections == 1
+        assert len(bridge.connections) == 1
 
 
 # No key in a log
@@ -327,7 +330,7 @@ async def test_an_exception_is_logged_by_its_name_alone_and_ends_the_connection(
     log_lines: LogLines,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def failing(stream: IOStream, key: str | None, window: int | None) -> None:
+    def failing(stream: IOStream, key: str | None, window: int | None, *, pings: Pings | None = None) -> None:
         raise RuntimeError(f"the key was {key}")
 
     caplog.set_level(logging.DEBUG)

@@ -141,7 +141,7 @@ async def test_an_event_without_subscribers_is_counted_with_its_envelope(
     metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer
 ) -> None:
     await publish(redis_server, (SOURCE, CANDLE))
-    await until(lambda: bridge.tallies["candle_close"].relayed)
+    await until(lambda: bridge.relay.tallies["candle_close"].relayed)
     samples = await metrics.scrape()
     assert samples["tornado_bridge_events_total outcome=relayed type=candle_close"] == 1
     assert samples["tornado_bridge_envelopes_total type=candle_close"] == 1
@@ -153,7 +153,7 @@ async def test_types_are_counted_apart(
     metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
 ) -> None:
     await publish(redis_server, (ALERT_SOURCE, "{}"), (SOURCE, CANDLE))
-    await until(lambda: bridge.tallies["candle_close"].relayed)
+    await until(lambda: bridge.relay.tallies["candle_close"].relayed)
     log_lines.take("event dropped", event_type="trade_signal")
     samples = await metrics.scrape()
     assert samples["tornado_bridge_events_total outcome=invalid type=candle_close"] == 0
@@ -165,7 +165,7 @@ async def test_an_event_of_no_form_is_counted(
     metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
 ) -> None:
     await publish(redis_server, (CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="2h"), CANDLE))
-    await until(lambda: bridge.unrouted)
+    await until(lambda: bridge.relay.unrouted)
     log_lines.take("event dropped")
     assert (await metrics.scrape())["tornado_bridge_unrouted_events_total"] == 1
 
@@ -176,7 +176,7 @@ async def test_what_a_plugin_makes_of_an_event_is_counted(
     metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
 ) -> None:
     await publish(redis_server, trial("raise"), trial("leak"), trial("leak"), (TRIAL_SOURCE, "{}"), trial("relay"))
-    await until(lambda: bridge.tallies["trial"].relayed)
+    await until(lambda: bridge.relay.tallies["trial"].relayed)
     log_lines.take("plugin failed")
     log_lines.take("envelope refused")
     log_lines.take("event dropped")
@@ -197,7 +197,7 @@ async def test_a_quarantine_is_shown_with_the_events_that_it_cost(
     metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
 ) -> None:
     await publish(redis_server, *[trial("raise")] * 20, *[trial("relay")] * 3)
-    await until(lambda: bridge.tallies["trial"].quarantined == 3)
+    await until(lambda: bridge.relay.tallies["trial"].quarantined == 3)
     log_lines.take("plugin failed")
     log_lines.take("plugin quarantined: its events are dropped")
     samples = await metrics.scrape()
@@ -211,7 +211,7 @@ async def test_a_slow_call_of_a_plugin_is_counted(
     metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
 ) -> None:
     await publish(redis_server, trial("block"), trial("relay"))
-    await until(lambda: bridge.tallies["trial"].relayed == 2)
+    await until(lambda: bridge.relay.tallies["trial"].relayed == 2)
     log_lines.take("plugin is slow: every client waits for it")
     assert (await metrics.scrape())["tornado_bridge_plugin_slow_calls_total plugin=Plugin"] >= 1
 
@@ -238,7 +238,7 @@ async def test_a_client_that_has_gone_is_counted_no_more(
     async with websockets.connect(stream_url, additional_headers={"X-API-Key": key}) as client:
         await client.send(SUBSCRIBE)
         await client.recv()
-    await until(lambda: not bridge.connections)
+    await until(lambda: not len(bridge.connections))
     samples = await metrics.scrape()
     assert (samples["tornado_bridge_connections"], samples["tornado_bridge_cohorts"]) == (0, 0)
 
@@ -260,11 +260,11 @@ async def test_a_slow_client_is_counted_with_the_frames_that_it_lost(
     metrics: Metrics, bridge: WebSocketBridge, http_port: int, key: str, redis_server: RedisServer, log_lines: LogLines
 ) -> None:
     client = await RawClient.open(http_port, key, then=text(SUBSCRIBE), receive_buffer=4_096)
-    await until(lambda: bridge.cohorts)
-    while not bridge.slow_aborted:
+    await until(lambda: bridge.hub.cohorts)
+    while not bridge.slow_rule.aborted:
         await publish(redis_server, *[(SOURCE, CANDLE)] * 1_000)
     client.socket.close()
-    await until(lambda: not bridge.connections)
+    await until(lambda: not len(bridge.connections))
     log_lines.take("slow client lost frames")
     samples = await metrics.scrape()
     assert samples["tornado_bridge_slow_clients_aborted_total"] == 1

@@ -248,7 +248,7 @@ def everything_held(bridge: WebSocketBridge, server: app.Doorway) -> dict[str, i
     """Return all that a connection may leave behind, but memory."""
     return raw.held(bridge) | {
         "handshakes": server._handshakes,
-        "channels with subscribers": len(bridge._hub._index),
+        "channels with subscribers": len(bridge.hub._index),
         "tasks of the process": len(asyncio.all_tasks()),
         "files of the process": len(os.listdir("/proc/self/fd")),
         **{f"connections of key {number}": bridge.connection_count(number) for number in (1, 2, AT_ONCE)},

@@ -1,230 +1,132 @@
-"""tornado_bridge.wire.handshake: which opening handshakes are read, and that they are read as Tornado reads them."""
+"""tornado_bridge.wire.handshake: which requests it reads, what it decides, and the answer."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tornado.httputil import HTTPHeaders, parse_request_start_line
+from tornado.httputil import HTTPServerRequest
 from tornado.websocket import WebSocketProtocol13
 
-from tests.support.raw import handshake
+from tests.support.raw import handshake as request
 from tornado_bridge.web.app import STREAM_PATH
-from tornado_bridge.wire import handshake as opening
-from tornado_bridge.wire.handshake import Opening
+from tornado_bridge.wire import handshake
+from tornado_bridge.wire.handshake import Accepted, Refused
 
-USUAL = handshake("secret")
+USUAL = request("secret")
 NONCE = "AAAAAAAAAAAAAAAAAAAAAA=="
+
+
+def parsed(data: bytes) -> HTTPServerRequest:
+    """Return the request that `data` is, whole."""
+    found = handshake.read(data)
+    assert found is not None
+    assert found[1] == len(data)
+    return found[0]
 
 
 # What is read
 
 
-def test_an_opening_handshake_is_read() -> None:
-    assert opening.read(USUAL) == Opening(
-        size=len(USUAL),
-        path="/public/v1/stream",
-        key=None,
-        headers={
-            "host": "127.0.0.1",
-            "upgrade": "websocket",
-            "connection": "Upgrade",
-            "sec-websocket-key": NONCE,
-            "sec-websocket-version": "13",
-            "x-api-key": "secret",
-        },
-    )
+def test_a_request_is_read_with_its_path_its_query_and_its_headers() -> None:
+    read = parsed(request("secret", target=f"{STREAM_PATH}?apiKey=a%2Db&x"))
+    assert (read.method, read.path, read.query_arguments) == ("GET", STREAM_PATH, {"apiKey": [b"a-b"], "x": [b""]})
+    assert read.headers["x-api-key"] == "secret"
 
 
-def test_what_follows_an_opening_handshake_is_no_part_of_it() -> None:
-    begun = opening.read(USUAL + b"\x81\x80\0\0\0\0")
-    assert begun is not None
-    assert begun.size == len(USUAL)
+@pytest.mark.parametrize("behind", [b"", b"\x81\x80\0\0\0\0", b"\n\n"])
+def test_bytes_behind_the_head_are_not_part_of_it(behind: bytes) -> None:
+    found = handshake.read(USUAL + behind)
+    assert found is not None
+    assert found[1] == len(USUAL)
 
 
-def test_the_key_of_the_query_is_read() -> None:
-    begun = opening.read(handshake(None, target=f"{STREAM_PATH}?apiKey=a-B_1.~"))
-    assert begun is not None
-    assert (begun.path, begun.key) == (STREAM_PATH, "a-B_1.~")
+@pytest.mark.parametrize("size", [0, 1, 4, 40, len(USUAL) - 1])
+def test_a_head_that_is_not_whole_is_left_to_the_http_server(size: int) -> None:
+    assert handshake.read(USUAL[:size]) is None
 
 
 @pytest.mark.parametrize(
-    "header",
+    "data",
     [
-        "X-Empty:",
-        "X-Blank: \t ",
-        "X-Inner: a b\tc",
-        "X-Padded: \t a \t ",
-        "X-Colon: a:b: c",
-        "!#$%&'*+-.^_`|~: x",
-        "Origin: https://app.example",
-        "Sec-WebSocket-Protocol: chat",
-        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+        USUAL.replace(b"GET", b"POST", 1),
+        USUAL.replace(b"GET", b"get", 1),
+        USUAL.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        USUAL.replace(b"HTTP/1.1", b"HTTP/2.0"),
+        USUAL.replace(b" HTTP/1.1", b""),
+        USUAL.replace(b"Host: 127.0.0.1\r\n", b""),
+        USUAL.replace(b"127.0.0.1", b"a b"),
+        USUAL.replace(b"\r\nHost", b"\nHost"),
+        USUAL.replace(b"Host", b"X: a\n\nHost"),
+        b"\r\n" + USUAL,
+        request("secret", "Host: other"),
+        request("secret", "X : a"),
+        request("secret", "X: \x01"),
+        request("secret", "Content-Length: 0"),
+        request("secret", "Transfer-Encoding: chunked"),
+        request("secret", "Expect: 100-continue"),
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
     ],
 )
-def test_any_other_header_may_come_along(header: str) -> None:
-    begun = opening.read(handshake("secret", header))
-    assert begun is not None
-    name, _, value = header.partition(":")
-    assert begun.headers[name.lower()] == value.strip()
+def test_a_request_that_is_unusual_or_invalid_is_left_to_the_http_server(data: bytes) -> None:
+    assert handshake.read(data) is None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_left(data: bytes) -> None:
+    for text in (data, b"GET " + data, USUAL[:60] + data + b"\r\n\r\n", USUAL[:-2] + data + b"\r\n\r\n"):
+        found = handshake.read(text)
+        assert found is None or found[1] <= len(text)
+
+
+# What is decided
+
+
+def decided(data: bytes, *allow_origin: str, compression: bool = False, full: bool = False) -> Accepted | Refused:
+    return handshake.decide(parsed(data), allow_origin=allow_origin, compression=compression, full=full)
+
+
+def test_the_usual_handshake_is_accepted_with_its_key() -> None:
+    assert decided(USUAL) == Accepted(NONCE, "secret")
+
+
+def test_the_repr_of_an_accepted_handshake_hides_the_key() -> None:
+    assert "secret" not in repr(decided(USUAL))
 
 
 @pytest.mark.parametrize("line", ["Upgrade: WebSocket", "Connection: keep-alive, Upgrade", "Connection: ,upgrade ,x"])
 def test_options_are_read_in_any_case_and_in_lists(line: str) -> None:
     name = line.partition(":")[0]
     lines = [line if old.startswith(f"{name}:") else old for old in USUAL.decode().split("\r\n")]
-    assert opening.read("\r\n".join(lines).encode()) is not None
-
-
-@pytest.mark.parametrize("host", ["example.org", "example.org:8080", "10.0.0.1", "[::1]:8080", "under_score"])
-def test_any_host_is_read(host: str) -> None:
-    assert opening.read(USUAL.replace(b"127.0.0.1", host.encode())) is not None
-
-
-# What is left to Tornado
-
-
-@pytest.mark.parametrize("size", range(len(USUAL)))
-def test_what_is_not_whole_is_not_read(size: int) -> None:
-    assert opening.read(USUAL[:size]) is None
-
-
-def without(name: str) -> bytes:
-    lines = USUAL.decode().split("\r\n")
-    return "\r\n".join(line for line in lines if not line.startswith(f"{name}:")).encode()
-
-
-UNUSUAL = {
-    "empty": b"",
-    "frames": b"\x81\x80\0\0\0\0",
-    "an empty line first": b"\r\n" + USUAL,
-    "bare line feeds": USUAL.replace(b"\r\n", b"\n"),
-    "bare carriage returns": USUAL.replace(b"\r\n", b"\r"),
-    "http 1.0": USUAL.replace(b"HTTP/1.1", b"HTTP/1.0"),
-    "http 2": USUAL.replace(b"HTTP/1.1", b"HTTP/2"),
-    "post": USUAL.replace(b"GET", b"POST"),
-    "head": USUAL.replace(b"GET", b"HEAD"),
-    "lower case": USUAL.replace(b"GET", b"get"),
-    "absolute form": USUAL.replace(b"/public", b"http://127.0.0.1/public"),
-    "other query": handshake("secret", target=f"{STREAM_PATH}?a=b"),
-    "more query": handshake(None, target=f"{STREAM_PATH}?apiKey=a&apiKey=b"),
-    "empty query": handshake("secret", target=f"{STREAM_PATH}?"),
-    "empty key": handshake(None, target=f"{STREAM_PATH}?apiKey="),
-    "encoded key": handshake(None, target=f"{STREAM_PATH}?apiKey=%61"),
-    "key with plus": handshake(None, target=f"{STREAM_PATH}?apiKey=a+b"),
-    "blank in target": handshake("secret", target=f"{STREAM_PATH} x"),
-    "no host": without("Host"),
-    "empty host": USUAL.replace(b"127.0.0.1", b""),
-    "two hosts": handshake("secret", "Host: x"),
-    "hosts in one": USUAL.replace(b"127.0.0.1", b"a,b"),
-    "bad host": USUAL.replace(b"127.0.0.1", b"a b"),
-    "no upgrade": without("Upgrade"),
-    "other upgrade": USUAL.replace(b"Upgrade: websocket", b"Upgrade: h2c"),
-    "no connection": without("Connection"),
-    "connection to close": USUAL.replace(b"Connection: Upgrade", b"Connection: close"),
-    "no version": without("Sec-WebSocket-Version"),
-    "version 8": handshake("secret", version="8"),
-    "no nonce": without("Sec-WebSocket-Key"),
-    "short nonce": handshake("secret", nonce="AAAA"),
-    "long nonce": handshake("secret", nonce="A" * 23 + "="),
-    "no base64": handshake("secret", nonce="?" * 22 + "=="),
-    "two keys": handshake("secret", "x-api-key: other"),
-    "folded": handshake("secret", "X: a", " b"),
-    "no colon": handshake("secret", "X"),
-    "no name": handshake("secret", ": x"),
-    "blank before colon": handshake("secret", "X : x"),
-    "control character": handshake("secret", "X: \x01"),
-    "nul": handshake("secret", "X: \0"),
-    "delete": handshake("secret", "X: \x7f"),
-    "beyond ascii": handshake("secret", "X: \xfc"),
-    "length": handshake("secret", "Content-Length: 0"),
-    "chunks": handshake("secret", "Transfer-Encoding: chunked"),
-    "expectation": handshake("secret", "Expect: 100-continue"),
-    "a browser without an origin": handshake("secret", "Sec-Fetch-Site: cross-site"),
-}
-
-
-@pytest.mark.parametrize("data", UNUSUAL.values(), ids=UNUSUAL)
-def test_what_is_not_usual_is_not_read(data: bytes) -> None:
-    assert opening.read(data) is None
-
-
-@pytest.mark.parametrize("place", [b"GET", b" /p", b"/v1", b" HTTP", b"ost: 1", b"127.", b"\r\nUp", b"ecret\r\n"])
-def test_no_byte_makes_it_read_what_tornado_reads_otherwise(place: bytes) -> None:
-    for byte in range(256):
-        assert_read_as_tornado_reads(USUAL.replace(place, place[:1] + bytes((byte,)) + place[1:], 1))
-
-
-PIECES = [
-    *(USUAL[i : i + 1] for i in range(0, len(USUAL), 7)),
-    *(
-        b"\r\n",
-        b"\r",
-        b"\n",
-        b" ",
-        b"\t",
-        b":",
-        b",",
-        b"?",
-        b"&",
-        b"=",
-        b"%41",
-        b"\0",
-        b"\x7f",
-        b"\xff",
-        b"Host: x\r\n",
-    ),
-]
-
-
-@given(st.lists(st.tuples(st.integers(0, len(USUAL)), st.integers(0, 3), st.sampled_from(PIECES)), max_size=4))
-def test_what_is_read_is_read_as_tornado_reads_it(changes: list[tuple[int, int, bytes]]) -> None:
-    data = USUAL
-    for at, removed, piece in changes:
-        data = data[:at] + piece + data[at + removed :]
-    assert_read_as_tornado_reads(data)
-
-
-def assert_read_as_tornado_reads(data: bytes) -> None:
-    begun = opening.read(data)
-    if begun is None:
-        return
-    head = data[: begun.size]
-    assert head.index(b"\r\n\r\n") == begun.size - 4
-    start, _, rest = head.decode("latin-1").partition("\r\n")
-    line = parse_request_start_line(start)
-    query = "" if begun.key is None else f"?apiKey={begun.key}"
-    assert (line.method, line.path, line.version) == ("GET", begun.path + query, "HTTP/1.1")
-    headers = HTTPHeaders.parse(rest.rstrip("\r\n"))
-    assert begun.headers == {name.lower(): value for name, value in headers.get_all()}
-
-
-# The answer
-
-
-def test_the_answer_is_the_one_of_the_rfc() -> None:
-    # RFC 6455 section 1.3 has this pair.
-    answer = opening.answer({"sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}, server="us", date="today")
-    assert answer == (
-        b"HTTP/1.1 101 Switching Protocols\r\nServer: us\r\nDate: today\r\nUpgrade: websocket\r\n"
-        b"Connection: Upgrade\r\nSec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-    )
-
-
-def test_the_answer_accepts_as_tornado_does() -> None:
-    accepted = WebSocketProtocol13.compute_accept_value(NONCE).encode()
-    assert accepted in opening.answer({"sec-websocket-key": NONCE}, server="us", date="today")
-
-
-def test_the_answer_says_what_was_agreed_on() -> None:
-    headers = {"sec-websocket-key": NONCE}
-    answer = opening.answer(headers, server="us", date="today", extensions="permessage-deflate; x=1")
-    assert b"\r\nSec-Websocket-Extensions: permessage-deflate; x=1\r\n" in answer
-
-
-# Who may come, and with which key
+    assert decided("\r\n".join(lines).encode()) == Accepted(NONCE, "secret")
 
 
 @pytest.mark.parametrize(
-    ("origin", "allowed", "may"),
+    ("data", "refused"),
+    [
+        (USUAL.replace(b"Upgrade: websocket", b"Upgrade: h2c"), handshake.NOT_A_WEBSOCKET),
+        (USUAL.replace(b"Upgrade: websocket", b"X: x"), handshake.NOT_A_WEBSOCKET),
+        (USUAL.replace(b"Connection: Upgrade", b"Connection: close"), handshake.NO_CONNECTION_UPGRADE),
+        (request("secret", version="8"), handshake.WRONG_VERSION),
+        (USUAL.replace(b"Sec-WebSocket-Version", b"X"), handshake.WRONG_VERSION),
+        (request("secret", nonce="x"), handshake.INVALID_HEADERS),
+        (request("secret", nonce="AAAA"), handshake.INVALID_HEADERS),
+        (request("secret", nonce="AAAAAAAAAAAAAAAAAAAAAAA="), handshake.INVALID_HEADERS),
+        (request("secret", nonce="AAAAAAAAAAAA\u00e4AAAAAAAAAA=="), handshake.INVALID_HEADERS),
+        (USUAL.replace(b"Sec-WebSocket-Key", b"X"), handshake.INVALID_HEADERS),
+        (request("secret", "Sec-Fetch-Site: cross-site"), handshake.CROSS_SITE),
+        (request("secret", "Sec-Fetch-Site: same-site", "Origin:"), handshake.CROSS_SITE),
+    ],
+)
+def test_an_invalid_handshake_is_refused(data: bytes, refused: Refused) -> None:
+    assert decided(data) == refused
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+def test_a_browser_on_the_servers_own_site_needs_no_origin(site: str) -> None:
+    assert decided(request("secret", f"Sec-Fetch-Site: {site}")) == Accepted(NONCE, "secret")
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed", "admitted"),
     [
         (None, (), True),
         ("https://a", (), True),
@@ -234,25 +136,64 @@ def test_the_answer_says_what_was_agreed_on() -> None:
         ("", ("https://a",), False),
     ],
 )
-def test_an_origin_may_come_where_it_or_any_is_allowed(origin: str | None, allowed: tuple[str, ...], may: bool) -> None:
-    assert opening.may_come(origin, allowed) is may
+def test_an_origin_is_admitted_if_it_or_any_is_allowed(
+    origin: str | None, allowed: tuple[str, ...], admitted: bool
+) -> None:
+    headers = () if origin is None else (f"Origin: {origin}",)
+    expected = Accepted(NONCE, "secret") if admitted else handshake.ORIGIN_NOT_ALLOWED
+    assert decided(request("secret", *headers), *allowed) == expected
 
 
-@pytest.mark.parametrize("kind", [dict, HTTPHeaders])
+def test_a_full_bridge_refuses() -> None:
+    assert decided(USUAL, full=True) == handshake.FULL
+
+
+def test_compression_is_agreed_on_if_the_bridge_wants_it() -> None:
+    offer = request("secret", "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9")
+    header = "permessage-deflate; client_no_context_takeover; server_max_window_bits=9"
+    assert decided(offer, compression=True) == Accepted(NONCE, "secret", 9, header)
+    assert decided(offer) == Accepted(NONCE, "secret")
+    assert decided(USUAL, compression=True) == Accepted(NONCE, "secret")
+
+
 @pytest.mark.parametrize(
     ("headers", "in_query", "key"),
     [
-        ({}, None, None),
-        ({}, "q", "q"),
-        ({"authorization": "Bearer b"}, "q", "b"),
-        ({"authorization": "bearer  b "}, "q", "b"),
-        ({"authorization": "Bearer"}, "q", ""),
-        ({"authorization": "Basic b"}, "q", "q"),
-        ({"x-api-key": "x", "authorization": "Bearer b"}, "q", "x"),
-        ({"x-api-key": "", "authorization": "Bearer b"}, "q", ""),
+        ((), "", None),
+        ((), "?apiKey=q", "q"),
+        ((), "?apiKey=q&apiKey=r", "q"),
+        ((), "?apiKey", ""),
+        ((), "?apiKey=%ff", "\ufffd"),
+        (("Authorization: Bearer b",), "?apiKey=q", "b"),
+        (("Authorization: bearer  b ",), "?apiKey=q", "b"),
+        (("Authorization: Bearer",), "?apiKey=q", ""),
+        (("Authorization: Basic b",), "?apiKey=q", "q"),
+        (("X-API-Key: x", "Authorization: Bearer b"), "?apiKey=q", "x"),
+        (("X-API-Key:", "Authorization: Bearer b"), "?apiKey=q", ""),
     ],
 )
-def test_the_key_is_the_first_of_three(
-    kind: type, headers: dict[str, str], in_query: str | None, key: str | None
-) -> None:
-    assert opening.api_key(kind(headers), in_query) == key
+def test_the_key_is_the_first_of_three(headers: tuple[str, ...], in_query: str, key: str | None) -> None:
+    assert decided(request(None, *headers, target=f"{STREAM_PATH}{in_query}")) == Accepted(NONCE, key)
+
+
+# The answer
+
+
+def test_the_answer_is_the_one_of_the_rfc() -> None:
+    # RFC 6455 section 1.3 has this pair.
+    answer = handshake.answer(Accepted("dGhlIHNhbXBsZSBub25jZQ==", None), server="us", date="today")
+    assert answer == (
+        b"HTTP/1.1 101 Switching Protocols\r\nServer: us\r\nDate: today\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    )
+
+
+def test_the_answer_accepts_as_tornado_does() -> None:
+    accepted = WebSocketProtocol13.compute_accept_value(NONCE).encode()
+    assert accepted in handshake.answer(Accepted(NONCE, None), server="us", date="today")
+
+
+def test_the_answer_says_what_was_agreed_on() -> None:
+    accepted = Accepted(NONCE, None, 12, "permessage-deflate; x=1")
+    answer = handshake.answer(accepted, server="us", date="today")
+    assert b"\r\nSec-Websocket-Extensions: permessage-deflate; x=1\r\n" in answer

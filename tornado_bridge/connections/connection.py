@@ -1,4 +1,4 @@
-"""One admitted client, from its admission to the end of its connection for whatever reason."""
+"""One admitted client, from its admission to the end of its connection."""
 
 from collections.abc import Callable
 
@@ -6,23 +6,24 @@ from tornado.iostream import IOStream
 
 from tornado_bridge.connections.admission import Allowance
 from tornado_bridge.connections.dialogue import Dialogue
-from tornado_bridge.connections.heartbeat import Heartbeat
+from tornado_bridge.connections.disconnects import INTERNAL_ERROR, Disconnect
+from tornado_bridge.connections.heartbeat import Heartbeat, Pings
 from tornado_bridge.connections.outlet import Outlet
 from tornado_bridge.connections.websocket import WebSocket
 from tornado_bridge.logs import ThrottledLog
-from tornado_bridge.stream.hub import NO_SUBSCRIPTIONS, Hub, Subscriptions
+from tornado_bridge.stream.cohort import NO_SUBSCRIPTIONS, Subscriptions
+from tornado_bridge.stream.hub import Hub
 from tornado_bridge.wire import frames
-from tornado_bridge.wire.frames import CloseCode
 
-# Client messages over this many bytes are refused with 1009 (PROTOCOL.md section 1).
+# A client message over this many bytes ends the connection with 1009 (docs/protocol.md section 1).
 MAX_MESSAGE = 65_536
 
 
 class Connection:
-    """One admitted client, which holds a place of `allowance`.
+    """One admitted client. It holds a place of `allowance`.
 
-    The place, the subscriptions and the slot in the heartbeat are given back as the connection ends, once, in
-    whichever way it does; `on_end` is called then.
+    When the connection ends, for any reason, it gives back its place, its subscriptions and its slot in the heartbeat,
+    once, and calls `on_end`. `pings` takes the place of the heartbeat.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Connection:
         "_heartbeat",
         "_hub",
         "_on_end",
+        "_pings",
         "_slot",
         "allowance",
         "outlet",
@@ -48,6 +50,7 @@ class Connection:
         dialogue: Dialogue,
         hub: Hub,
         heartbeat: Heartbeat,
+        pings: Pings | None,
         faults: ThrottledLog,
         on_end: "Callable[[Connection], None]",
     ) -> None:
@@ -68,8 +71,13 @@ class Connection:
         self._on_end = on_end
         self._awaits_pong = False
         self._ended = False
-        self._slot = heartbeat.add(self)
-        # Also where nothing is being read: a stream that is closed for any reason calls back.
+        self._pings = pings
+        self._slot = -1
+        if pings is None:
+            self._slot = heartbeat.add(self)
+        else:
+            pings.attach(outlet)
+        # A stream that is closed for any reason calls back, even if nothing is being read.
         stream.set_close_callback(self.end)
 
     @property
@@ -84,17 +92,20 @@ class Connection:
         finally:
             self.end()
 
-    def dismiss(self, code: CloseCode, reason: str) -> None:
-        """End the connection with a close code; nothing that the client sends from now on is processed."""
-        self.websocket.close(code, reason)
+    def disconnect(self, why: Disconnect) -> None:
+        """End the connection with a close code. Nothing that the client sends from now on is processed."""
+        self.websocket.close(why.code, why.reason)
 
     def end(self) -> None:
-        """Give back everything that is held for the connection."""
+        """Give back everything that the bridge holds for the connection."""
         if self._ended:
             return
         self._ended = True
         self._hub.assign(self.outlet, NO_SUBSCRIPTIONS)
-        self._heartbeat.remove(self, self._slot)
+        if self._pings is None:
+            self._heartbeat.remove(self, self._slot)
+        else:
+            self._pings.stop()
         self.allowance.give_place_back()
         self._on_end(self)
 
@@ -107,15 +118,17 @@ class Connection:
 
     def _on_pong(self) -> None:
         self._awaits_pong = False
+        if self._pings is not None:
+            self._pings.note_pong()
 
     def _on_text(self, text: str) -> None:
         if self._ended:
             return
         try:
             answer = self._dialogue.answer(text, self.allowance, self.subscriptions)
-            # First, since it writes what was published to the subscriptions that the answer ends.
+            # First: this writes the events that were published to the subscriptions which the answer ends.
             self._hub.assign(self.outlet, answer.subscriptions)
             self.outlet.write(b"".join(answer.replies))
-        except Exception as error:  # one client message: a fault of ours ends this connection and no other
+        except Exception as error:  # one client message: our own fault ends this connection and no other
             self._faults.error("client message failed", error=type(error).__name__, key=self.allowance.key.name)
-            self.dismiss(CloseCode.INTERNAL_ERROR, "Internal error")
+            self.disconnect(INTERNAL_ERROR)

@@ -12,12 +12,11 @@ from tornado_bridge.channels import Grammar, contains
 from tornado_bridge.connections import strict_json
 from tornado_bridge.connections.admission import Allowance
 from tornado_bridge.redaction.validation import Validator, load_schema
+from tornado_bridge.stream.cohort import Subscriptions
 from tornado_bridge.wire import frames
 
 # How much of a client's own text an answer repeats, in characters.
 MAX_EXCERPT = 64
-
-Subscriptions = frozenset[str]
 
 _encode = msgspec.json.Encoder().encode
 

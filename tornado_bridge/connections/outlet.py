@@ -9,7 +9,7 @@ from typing import Any
 
 from tornado.iostream import IOStream
 
-from tornado_bridge.stream.hub import Cohort, Send
+from tornado_bridge.stream.cohort import Cohort, Send
 from tornado_bridge.wire import frames
 
 # What is held back is given to the stream in pieces, so that how much of it is left is known this closely, in bytes.

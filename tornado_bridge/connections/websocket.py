@@ -1,68 +1,32 @@
-"""One WebSocket, from the end of Tornado's opening handshake to the end of the connection (RFC 6455)."""
+"""One WebSocket, from the end of its opening handshake to the end of the connection (RFC 6455)."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Callable
 
 from tornado.iostream import IOStream, StreamClosedError
-from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
 from tornado_bridge.connections.outlet import Outlet
 from tornado_bridge.wire import deflate, frames
-from tornado_bridge.wire.frames import FrameReader, Opcode, ProtocolError, Received
+from tornado_bridge.wire.frames import Opcode, ProtocolError
+from tornado_bridge.wire.reader import FrameReader, Received, utf8
 
-# One turn of the loop reads at most this many bytes of one client and handles at most this many messages and control
-# frames; a message that is longer than the former, as a compressed one can be, is the last of its turn.
+# In one turn of the loop the bridge reads at most READ_SIZE bytes of one client, and handles at most TURN messages and
+# control frames. A compressed message can be longer than READ_SIZE; it is the last of its turn.
 READ_SIZE = 8_192
 TURN = 64
 
-# From the close frame to the end of the TCP connection, in seconds; the contract allows 0.25.
+# Seconds from the close frame to the end of the TCP connection. The contract allows 0.25.
 LINGER = 0.2
 
-# What is read and thrown away in that time, in bytes.
+# Bytes that are read and thrown away in that time.
 LINGER_BYTES = 1 << 20
 
 
-class Handshake(WebSocketProtocol13):
-    """Tornado's opening handshake, and nothing after it: the handler's `open` hands the stream over.
-
-    With `compression` it agrees on permessage-deflate with those who offer it; `window` is the window then, in bits.
-    """
-
-    def __init__(
-        self, handler: WebSocketHandler, mask_outgoing: bool, params: _WebSocketParams, *, compression: bool = False
-    ) -> None:
-        super().__init__(handler, mask_outgoing, params)
-        self._compression = compression
-        self.window: int | None = None
-
-    def _handle_websocket_headers(self, handler: WebSocketHandler) -> None:
-        super()._handle_websocket_headers(handler)
-        try:
-            nonce = base64.b64decode(handler.request.headers["Sec-WebSocket-Key"], validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError("Sec-WebSocket-Key is no base64") from None
-        if len(nonce) != 16:
-            raise ValueError("Sec-WebSocket-Key is not 16 bytes")
-        offers = handler.request.headers.get("Sec-WebSocket-Extensions", "")
-        agreement = deflate.agree(offers) if self._compression else None
-        if agreement is not None:
-            self.window = agreement.window
-            handler.set_header("Sec-WebSocket-Extensions", agreement.header)
-
-    def start_pinging(self) -> None:
-        """Leave the heartbeat to the bridge: one task for all connections."""
-
-    async def _receive_frame_loop(self) -> None:
-        """Leave the frames to WebSocket, in a task of its own, so that request and handler can be freed."""
-
-
 class WebSocket:
-    """Reads one client's frames, answers its pings and its close.
+    """Reads the frames of one client, and answers its pings and its close.
 
-    `on_text` is called with every message, `on_pong` with nothing for every pong, `on_closing` once before a close
-    frame goes out, whoever asked for it: no data may follow it. None of them may wait.
+    `on_text` is called with each message and `on_pong` at each pong. `on_closing` is called once, before a close frame
+    goes out, since no data may follow that frame. None of them may wait.
     """
 
     __slots__ = ("_linger", "_on_closing", "_on_pong", "_on_text", "_outlet", "_reader", "_stream", "closing")
@@ -87,7 +51,7 @@ class WebSocket:
         self.closing = False
 
     async def run(self) -> None:
-        """Serve the client until its connection has ended, for whatever reason."""
+        """Serve the client until its connection has ended."""
         discarded = 0
         try:
             while True:
@@ -98,14 +62,14 @@ class WebSocket:
                         self._outlet.abort()
                 else:
                     await self._serve(data)
-                # A read that finds bytes waiting does not give way by itself.
+                # A read that finds bytes waiting does not yield to the loop by itself.
                 await asyncio.sleep(0)
         except StreamClosedError:
             self.closing = True
         finally:
             if self._linger is not None:
                 self._linger.cancel()
-            # Whatever else has ended this: nobody would serve the client any more.
+            # If anything else has ended this task, the client would wait for ever.
             self._outlet.abort()
 
     async def _serve(self, data: bytes) -> None:
@@ -135,14 +99,14 @@ class WebSocket:
             self.close(received.code)
 
     def _on_binary(self, payload: bytes) -> None:
-        """Take a binary message as its UTF-8 text (PROTOCOL.md section 1)."""
-        self._on_text(frames.utf8(payload))
+        """Take a binary message as its UTF-8 text (docs/protocol.md section 1)."""
+        self._on_text(utf8(payload))
 
     def close(self, code: int | None, reason: str = "") -> None:
-        """Send a close frame; the connection ends within LINGER seconds, and nothing more is processed.
+        """Send a close frame. The connection ends within LINGER seconds, and nothing more is processed.
 
-        What the peer still sends is read and thrown away, or the kernel would reset the connection and with it the
-        close frame on its way.
+        Bytes that still come are read and thrown away. Otherwise the kernel would reset the connection, and the close
+        frame might not arrive.
         """
         if self.closing:
             return

@@ -1,6 +1,7 @@
-"""From a source's messages to the hub: one decode, one hook call, one check and one frame an event."""
+"""From the messages of a source to the hub: an event is read, transformed, checked and published."""
 
 import dataclasses
+import enum
 import time
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,35 +20,46 @@ from tornado_bridge.stream.hub import Hub
 
 log = structlog.get_logger(__name__)
 
-# An event is no document: a plugin that returns more than this has failed.
+# A plugin that returns more envelopes from one event has failed: an event is not a document.
 MAX_ENVELOPES = 256
 
-# Source channels whose route is remembered; past it the table starts anew.
-_MAX_WAYS = 65_536
+# Source channels that are remembered with their route. Beyond them the table is emptied.
+_MAX_SOURCES = 65_536
+
+
+class Outcome(enum.StrEnum):
+    """What became of an event."""
+
+    RELAYED = "relayed"  # the plugin returned envelopes, or none
+    INVALID = "invalid"  # the event broke its contract
+    FAILED = "failed"  # the plugin raised
+    REFUSED = "refused"  # the egress firewall stopped an envelope
+    QUARANTINED = "quarantined"  # dropped while its plugin was in quarantine
 
 
 @dataclasses.dataclass
 class Tally:
-    """What became of the events of one type.
-
-    `relayed` gave envelopes or none, `invalid` broke their contract, `failed` made the plugin fail, `refused` were
-    stopped by the egress firewall, `quarantined` were dropped while their plugin was.
-    """
+    """How many events of one type had each outcome, and how many envelopes came of them."""
 
     relayed: int = 0
-    envelopes: int = 0
     invalid: int = 0
     failed: int = 0
     refused: int = 0
     quarantined: int = 0
+    envelopes: int = 0
+
+    def of(self, outcome: Outcome) -> int:
+        """Return the number of events with an outcome."""
+        count: int = getattr(self, outcome.value)
+        return count
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Way:
-    """What is known of one source channel."""
+class _Source:
+    """One source channel with everything that its events need."""
 
     route: Route
-    source: str
+    name: str
     parameters: Mapping[str, str]
     channel: str
     tally: Tally
@@ -59,9 +71,9 @@ class _Way:
 
 
 class Relay:
-    """Turns the messages of one read into frames, in order; nothing that an event does harms the next.
+    """Relays the messages of one read, in order. An event that fails harms no other.
 
-    `exchange` is the configured name of the bridge's exchange; `clock` is monotonic, in seconds.
+    `exchange` is the configured name of the bridge's exchange. `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -77,43 +89,47 @@ class Relay:
         self._hub = hub
         self._exchange = exchange
         self._log = log
-        self._ways: dict[bytes, _Way | None] = {}
+        self._sources: dict[bytes, _Source | None] = {}
         self._clock = clock
         self.quarantines = {route.plugin.name: Quarantine(clock) for route in routes}
         self.tallies = {route.event_type.name: Tally() for route in routes}
+        # Events on a source channel that no event type declares.
         self.unrouted = 0
 
     def relay(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """Relay source channels and payloads to the hub, whose flush writes them."""
-        ways = self._ways
-        for source, payload in messages:
+        """Relay source channels with their payloads to the hub. The hub's `flush` sends what came of them."""
+        sources = self._sources
+        for name, payload in messages:
             try:
-                way = ways[source]
+                source = sources[name]
             except KeyError:
-                way = self._find(source)
-            if way is None:
+                source = self._remember(name)
+            if source is None:
                 self.unrouted += 1
                 self._log.warning("event dropped", cause="its source channel is of no declared form")
+            elif source.quarantine.closed and not source.quarantine.admits():
+                source.tally.quarantined += 1
             else:
-                self._relay(way, payload)
+                self._relay(source, payload)
 
-    def _find(self, source: bytes) -> _Way | None:
-        if len(self._ways) >= _MAX_WAYS:
-            self._ways.clear()
-        way = self._ways[source] = self._way(source)
-        return way
+    def _remember(self, name: bytes) -> _Source | None:
+        if len(self._sources) >= _MAX_SOURCES:
+            self._sources.clear()
+        source = self._sources[name] = self._resolve(name)
+        return source
 
-    def _way(self, source: bytes) -> _Way | None:
+    def _resolve(self, name: bytes) -> _Source | None:
+        """Look up the route of a source channel."""
         try:
-            text = source.decode()
+            text = name.decode()
         except UnicodeDecodeError:
             return None
         for route in self._routes:
             parameters = route.match(text)
             if parameters is not None:
-                return _Way(
+                return _Source(
                     route=route,
-                    source=text,
+                    name=text,
                     parameters=types.MappingProxyType(parameters),
                     channel=route.event_type.channel_of(parameters),
                     tally=self.tallies[route.event_type.name],
@@ -125,74 +141,80 @@ class Relay:
                 )
         return None
 
-    def _relay(self, way: _Way, payload: bytes) -> None:
-        tally = way.tally
-        quarantine = way.quarantine
-        if quarantine.closed and not quarantine.admits():
-            tally.quarantined += 1
-            return
+    def _relay(self, source: _Source, payload: bytes) -> None:
+        quarantine = source.quarantine
         checked: Sequence[CheckedEnvelope] = ()
         failed = False
         quarantine.calls += 1
         started = self._clock()
         try:
-            try:
-                read = way.decode(payload.decode())
-            except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-                raise InvalidEvent(_decoding_fault(error)) from None
-            event = Event(way.type, way.source, way.parameters, way.channel, read, self._exchange)
-            result = way.transform(event)
-            checked = (way.check(result),) if isinstance(result, Envelope) else _checked(way, result)
-        except InvalidEvent as error:
-            tally.invalid += 1
-            self._log.warning("event dropped", event_type=way.type, cause=error.reason)
-        except EnvelopeRefused as error:
-            failed = True
-            tally.refused += 1
-            self._log.error("envelope refused", cause=str(error), **_named(way.route))
+            checked = _check(source, source.transform(self._read(source, payload)))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # one event: whatever a plugin raises costs its event, nothing else
-            failed = True
-            tally.failed += 1
-            self._log.error("plugin failed", cause=_place(error), **_named(way.route))
+            failed = self._note(source, error)
         else:
-            tally.relayed += 1
-            tally.envelopes += len(checked)
+            source.tally.relayed += 1
+            source.tally.envelopes += len(checked)
         seconds = self._clock() - started
         if failed or seconds > SLOW_CALL or quarantine.closed:
-            self._judge(way, failed, max(0.0, seconds - len(payload) * SLOW_BYTE))
+            self._judge(source, failed, max(0.0, seconds - len(payload) * SLOW_BYTE))
         for envelope in checked:
             self._hub.publish(envelope)
 
-    def _judge(self, way: _Way, failed: bool, seconds: float) -> None:
-        """Hold a call against the plugin's record; `seconds` are those that the payload's size does not excuse."""
-        quarantine = way.quarantine
+    def _read(self, source: _Source, payload: bytes) -> Event[Any]:
+        """Return the event of a payload. Raises InvalidEvent if it does not fit what the event type reads."""
+        try:
+            members = source.decode(payload.decode())
+        except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+            raise InvalidEvent(_decoding_fault(error)) from None
+        return Event(source.type, source.name, source.parameters, source.channel, members, self._exchange)
+
+    def _note(self, source: _Source, error: BaseException) -> bool:
+        """Count and log an event that was not relayed, and tell whether that is its plugin's fault."""
+        tally = source.tally
+        if isinstance(error, InvalidEvent):
+            tally.invalid += 1
+            self._log.warning("event dropped", event_type=source.type, cause=error.reason)
+            return False
+        if isinstance(error, EnvelopeRefused):
+            tally.refused += 1
+            self._log.error("envelope refused", cause=str(error), **_named(source.route))
+        else:
+            tally.failed += 1
+            self._log.error("plugin failed", cause=_place(error), **_named(source.route))
+        return True
+
+    def _judge(self, source: _Source, failed: bool, seconds: float) -> None:
+        """Hold a call against the plugin's record. `seconds` are those that the payload's size does not excuse."""
+        quarantine = source.quarantine
         closed = quarantine.closed
         caught = False
         if seconds > SLOW_CALL:
-            self._log.warning("plugin is slow: every client waits for it", **_named(way.route))
+            self._log.warning("plugin is slow: every client waits for it", **_named(source.route))
             caught = quarantine.note_slow(seconds)
         elif failed:
             caught = quarantine.note_failure()
         elif closed:
             quarantine.release()
-            log.warning("plugin released from quarantine", plugin=way.route.plugin.name)
+            log.warning("plugin released from quarantine", plugin=source.route.plugin.name)
         if caught and not closed:
-            log.error("plugin quarantined: its events are dropped", plugin=way.route.plugin.name, seconds=PAUSE)
+            log.error("plugin quarantined: its events are dropped", plugin=source.route.plugin.name, seconds=PAUSE)
 
 
-def _checked(way: _Way, result: Any) -> Sequence[CheckedEnvelope]:
-    """Check all that a plugin returned, other than one envelope, before any of it is published."""
+def _check(source: _Source, result: Any) -> Sequence[CheckedEnvelope]:
+    """Check all envelopes that a plugin returned, before any of them is published."""
+    if isinstance(result, Envelope):
+        return (source.check(result),)
     if result is None:
         return ()
     checked: list[CheckedEnvelope] = []
     for envelope in result:
         if not isinstance(envelope, Envelope):
-            raise EnvelopeRefused("$", "is no Envelope")
+            raise EnvelopeRefused("$", "is not an Envelope")
         if len(checked) == MAX_ENVELOPES:
             raise EnvelopeRefused("$", f"is one of more than {MAX_ENVELOPES} from one event")
-        checked.append(way.check(envelope))
+        checked.append(source.check(envelope))
     return checked
 
 
@@ -202,7 +224,7 @@ def _named(route: Route) -> dict[str, str]:
 
 
 def _decoding_fault(error: Exception) -> str:
-    """Say what is wrong with a payload, with nothing of what is in it."""
+    """Say what is wrong with a payload, and quote nothing of it."""
     if isinstance(error, UnicodeDecodeError):
         return "the payload is not UTF-8"
     if isinstance(error, msgspec.ValidationError):
@@ -213,7 +235,7 @@ def _decoding_fault(error: Exception) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Say what a plugin raised and where; its text stays inside, it may quote the payload."""
+    """Say what a plugin raised and where. The text of the exception stays inside, since it may quote the payload."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

@@ -8,14 +8,11 @@ import structlog
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
-from tornado.websocket import WebSocketHandler, WebSocketProtocol, _WebSocketParams
 
 from tornado_bridge.bridge import WebSocketBridge
-from tornado_bridge.connections.websocket import Handshake
-from tornado_bridge.logs import ThrottledLog
-from tornado_bridge.web import asyncapi
+from tornado_bridge.web import asyncapi, stream
 from tornado_bridge.web.doorway import Doorway
-from tornado_bridge.wire.handshake import api_key, may_come
+from tornado_bridge.web.stream import QuietHandler, StreamHandler
 
 log = structlog.get_logger(__name__)
 
@@ -25,10 +22,6 @@ STREAM_PATH = "/public/v1/stream"
 MAX_HEADER_BYTES = 8_192
 HANDSHAKE_TIMEOUT = 10.0
 MAX_HANDSHAKES = 1_000
-
-# What the kernel may hold for a client that does not read, in bytes (it doubles the figure for its own accounting);
-# left to itself it takes up to 4 MB before user space sees that the client is slow. Connections inherit it.
-SEND_BUFFER = 131_072
 
 Rule = tuple[str, type[RequestHandler], dict[str, Any]]
 
@@ -78,7 +71,7 @@ def serve(
     )
     sockets = bind_sockets(port, host, backlog=1024)
     for listening in sockets:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, stream.SEND_BUFFER)
     server.add_sockets(sockets)
     return server, sockets[0].getsockname()[1]
 
@@ -88,30 +81,21 @@ def _log_request(handler: RequestHandler) -> None:
     log.debug("request", method=handler.request.method, path=handler.request.path, status=handler.get_status())
 
 
-class _QuietHandler(RequestHandler):
-    """A handler whose errors name neither the query nor the headers, which may hold an API key."""
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, HTTPError):  # those are the client's own
-            faults = self.settings.setdefault("tornado_bridge_faults", ThrottledLog(log))
-            faults.error("request failed", path=self.request.path, error=getattr(typ, "__name__", "unknown"))
-
-
-class MissingHandler(_QuietHandler):
+class MissingHandler(QuietHandler):
     """Whatever is not here."""
 
     def prepare(self) -> None:
         raise HTTPError(404)
 
 
-class HealthHandler(_QuietHandler):
+class HealthHandler(QuietHandler):
     """Whether the process answers."""
 
     def get(self) -> None:
         self.write({"status": "ok"})
 
 
-class ReadyHandler(_QuietHandler):
+class ReadyHandler(QuietHandler):
     """Whether events can reach clients: 200, or 503 while the source is away or the bridge stops."""
 
     def initialize(self, bridge: WebSocketBridge) -> None:
@@ -123,7 +107,7 @@ class ReadyHandler(_QuietHandler):
         self.write({"status": "ready" if self._bridge.ready else "unavailable"})
 
 
-class DescriptionHandler(_QuietHandler):
+class DescriptionHandler(QuietHandler):
     """What clients may send and what they get, for programs; public, like the contract."""
 
     def initialize(self, text: str, content_type: str) -> None:
@@ -133,48 +117,3 @@ class DescriptionHandler(_QuietHandler):
     def get(self) -> None:
         self.set_header("Content-Type", self._content_type)
         self.finish(self._text)
-
-
-class StreamHandler(_QuietHandler, WebSocketHandler):
-    """The opening handshake of a client; its stream then goes to the bridge."""
-
-    def initialize(self, bridge: WebSocketBridge, allow_origin: frozenset[str]) -> None:
-        self._bridge = bridge
-        self._allow_origin = allow_origin
-
-    async def get(self, *args: Any, **kwargs: Any) -> None:
-        if self.request.headers.get("Upgrade", "").lower() != "websocket":
-            self.set_status(426)
-            self.set_header("Upgrade", "websocket")
-            self.set_header("Connection", "Upgrade")
-            self.finish("This is a WebSocket endpoint.")
-            return
-        origin = self.request.headers.get("Origin")
-        if not may_come(origin, self._allow_origin):
-            self.set_status(403)
-            self.finish("Origin not allowed.")
-            return
-        if self._bridge.full:
-            self.set_status(503)
-            self.set_header("Retry-After", "10")
-            self.finish("Too many connections.")
-            return
-        await super().get(*args, **kwargs)
-
-    def check_origin(self, origin: str) -> bool:
-        """Let every origin pass that `get` has let pass: there are no cookies, the key is the only authority."""
-        return True
-
-    def get_websocket_protocol(self) -> WebSocketProtocol | None:
-        if self.request.headers.get("Sec-WebSocket-Version") != "13":
-            return None
-        return Handshake(self, False, _WebSocketParams(), compression=self._bridge.compression)
-
-    def open(self, *args: str, **kwargs: str) -> None:
-        assert isinstance(self.ws_connection, Handshake)
-        given = self.request.query_arguments.get("apiKey")
-        key = api_key(self.request.headers, given[0].decode("utf-8", "replace") if given else None)
-        self._bridge.add_client(self.ws_connection.stream, key, self.ws_connection.window)
-        # What refers to itself is freed only when Python's collector comes by, which it seldom does.
-        self.ws_connection = None
-        self.on_connection_close()

@@ -14,7 +14,7 @@ from tornado.iostream import IOStream
 
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.logs import ThrottledLog
-from tornado_bridge.wire import deflate, handshake
+from tornado_bridge.wire import handshake
 
 log = structlog.get_logger(__name__)
 _logger = logging.getLogger(__name__)
@@ -31,9 +31,9 @@ class Doorway(HTTPServer):
     """An HTTP server that holds at most `max_handshakes` connections which are no WebSocket yet.
 
     A connection past that is closed unread: whoever floods the door pays with other newcomers, never with a client.
-    A usual client of `bridge` whose opening handshake has come by the time it is accepted, as it has wherever many
-    come at once, goes to the bridge right away; every other connection goes Tornado's way, which takes four times as
-    long.
+    The usual client sends its handshake with the connection, or has sent it by the time the connection is accepted. It
+    goes to `bridge` right away. Every other connection goes through Tornado's HTTP, which takes several times as long
+    (docs/performance.md).
     """
 
     def initialize(  # type: ignore[override]
@@ -68,37 +68,39 @@ class Doorway(HTTPServer):
             super().handle_stream(stream, address)
 
     def _let_in(self, stream: IOStream) -> bool:
-        """Let in the usual client; False leaves all that it has sent to be read."""
+        """Let in the usual client. False leaves all that it has sent to be read."""
         try:
             begun = handshake.read(stream.socket.recv(self._max_header_size, socket.MSG_PEEK))
         except OSError:
             return False
-        if begun is None or begun.path != self._path or self._bridge.full:
+        if begun is None or begun[0].path != self._path:
             return False
-        if not handshake.may_come(begun.headers.get("origin"), self._allow_origin):
+        request, size = begun
+        decision = handshake.decide(
+            request, allow_origin=self._allow_origin, compression=self._bridge.compression, full=self._bridge.full
+        )
+        if isinstance(decision, handshake.Refused):
+            # Tornado's way asks the same question, and has the means to write the answer.
             return False
-        offers = begun.headers.get("sec-websocket-extensions", "")
-        agreement = deflate.agree(offers) if self._bridge.compression else None
-        extensions, window = (None, None) if agreement is None else (agreement.header, agreement.window)
-        answer = handshake.answer(begun.headers, server=_SERVER, date=_date(int(time.time())), extensions=extensions)
+        answer = handshake.answer(decision, server=_SERVER, date=_date(int(time.time())))
         try:
-            stream.socket.recv(begun.size)
+            stream.socket.recv(size)
             sent = stream.socket.send(answer)
         except OSError:  # the peer has gone
             stream.close()
             return True
         if sent < len(answer):
             stream.write(answer[sent:])
-        # A line that nobody wants is not made: that alone would take 15 µs.
+        # To make a line that nobody wants would take 15 µs.
         if _logger.isEnabledFor(logging.DEBUG):
             log.debug("request", method="GET", path=self._path, status=101)
-        self._hand_over(stream, handshake.api_key(begun.headers, begun.key), window)
+        self._hand_over(stream, decision)
         return True
 
-    def _hand_over(self, stream: IOStream, key: str | None, window: int | None) -> None:
+    def _hand_over(self, stream: IOStream, accepted: handshake.Accepted) -> None:
         handed_over = False
         try:
-            self._bridge.add_client(stream, key, window)
+            self._bridge.add_client(stream, accepted.key, accepted.window)
             handed_over = True
         finally:
             if not handed_over:

@@ -3,6 +3,7 @@
 The bridge counts in plain integers where things happen; they are read when a scrape asks for them.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import prometheus_client
@@ -13,6 +14,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.ingest.relay import Outcome
 
 Metric = CounterMetricFamily | GaugeMetricFamily
 
@@ -28,12 +30,12 @@ class BridgeCollector(Collector):
         events = CounterMetricFamily(
             "tornado_bridge_events", "Events from Redis, by what became of them.", labels=("type", "outcome")
         )
-        for name, tally in bridge.tallies.items():
-            for outcome in ("relayed", "invalid", "failed", "refused", "quarantined"):
-                events.add_metric((name, outcome), getattr(tally, outcome))
+        for name, tally in bridge.relay.tallies.items():
+            for outcome in Outcome:
+                events.add_metric((name, outcome.value), tally.of(outcome))
         yield events
         envelopes = CounterMetricFamily("tornado_bridge_envelopes", "Envelopes published.", labels=("type",))
-        for name, tally in bridge.tallies.items():
+        for name, tally in bridge.relay.tallies.items():
             envelopes.add_metric((name,), tally.envelopes)
         yield envelopes
         slow_calls = CounterMetricFamily(
@@ -42,7 +44,7 @@ class BridgeCollector(Collector):
         quarantined = GaugeMetricFamily(
             "tornado_bridge_plugin_quarantined", "1 while a plugin gets no events.", labels=("plugin",)
         )
-        for name, quarantine in bridge.quarantines.items():
+        for name, quarantine in bridge.relay.quarantines.items():
             slow_calls.add_metric((name,), quarantine.slow_calls)
             quarantined.add_metric((name,), float(quarantine.closed))
         yield slow_calls
@@ -50,22 +52,29 @@ class BridgeCollector(Collector):
         refusals = CounterMetricFamily(
             "tornado_bridge_refused_clients", "Clients refused, by close code.", labels=("code",)
         )
-        for code, count in bridge.refusals.items():
+        by_code: Counter[int] = Counter()
+        for why, count in bridge.refusals.items():
+            by_code[why.code] += count
+        for code, count in by_code.items():
             refusals.add_metric((str(int(code)),), count)
         yield refusals
         for name, text, count in (
-            ("tornado_bridge_unrouted_events", "Events on a source channel of no form.", bridge.unrouted),
-            ("tornado_bridge_frames_due", "Frames due to clients.", bridge.frames_due),
-            ("tornado_bridge_frames_skipped", "Frames that slow clients lost.", bridge.frames_skipped),
-            ("tornado_bridge_slow_clients_aborted", "Clients cut off for being slow.", bridge.slow_aborted),
-            ("tornado_bridge_source_subscriptions", "Times Redis has confirmed all subscriptions.", bridge.subscribed),
+            ("tornado_bridge_unrouted_events", "Events on a source channel of no form.", bridge.relay.unrouted),
+            ("tornado_bridge_frames_due", "Frames due to clients.", bridge.hub.due),
+            ("tornado_bridge_frames_skipped", "Frames that slow clients lost.", bridge.slow_rule.skipped),
+            ("tornado_bridge_slow_clients_aborted", "Clients cut off for being slow.", bridge.slow_rule.aborted),
+            (
+                "tornado_bridge_source_subscriptions",
+                "Times Redis has confirmed all subscriptions.",
+                bridge.source.connects,
+            ),
         ):
             yield CounterMetricFamily(name, text, value=count)
-        yield GaugeMetricFamily("tornado_bridge_connections", "Live client connections.", value=bridge.connections)
+        yield GaugeMetricFamily("tornado_bridge_connections", "Live client connections.", value=len(bridge.connections))
         yield GaugeMetricFamily(
             "tornado_bridge_cohorts",
             "Different sets of subscriptions; with compression, of each window by itself.",
-            value=bridge.cohorts,
+            value=bridge.hub.cohorts,
         )
         yield GaugeMetricFamily("tornado_bridge_ready", "1 while events can reach clients.", value=float(bridge.ready))
 
