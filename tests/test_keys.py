@@ -400,6 +400,35 @@ def test_a_revocation_in_a_missing_file_leaves_no_file_behind(path: Path) -> Non
     assert names_beside(path) == []
 
 
+# Withdrawing
+
+
+def test_a_withdrawn_key_leaves_no_row_and_its_name_is_free(path: Path) -> None:
+    file = KeyFile(path)
+    file.create("first")
+    file.create("acme")
+    file.withdraw("acme")
+    assert [row["name"] for row in rows(path)] == ["first"]
+    file.create("acme")
+    assert [(row["id"], row["name"]) for row in rows(path)] == [(1, "first"), (3, "acme")]
+
+
+def test_the_only_key_of_a_file_can_be_withdrawn(path: Path) -> None:
+    file = KeyFile(path)
+    file.create("acme")
+    file.withdraw("acme")
+    assert file.read() == ()
+    file.create("acme")
+    assert [row["id"] for row in rows(path)] == [2]
+
+
+def test_a_revoked_key_is_not_withdrawn(path: Path) -> None:
+    file = put(path, BOTH + REVOKED)
+    with pytest.raises(KeyFileError, match="has no active key of that name"):
+        file.withdraw("bob")
+    assert path.read_text() == BOTH + REVOKED
+
+
 # How the file is replaced
 
 

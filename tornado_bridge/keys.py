@@ -102,11 +102,25 @@ class KeyFile:
         # A missing file is refused here, before a lock file is made beside it.
         self.read()
         with self._changing() as (_, keys):
-            index = next((i for i, key in enumerate(keys) if key.name == name and key.active), None)
-            if index is None:
-                # Without the name: what was given for one may be the key itself.
-                raise KeyFileError(self.path, "has no active key of that name")
+            index = self._index(name, keys)
             keys[index] = replace(keys[index], revoked=datetime.now(UTC))
+
+    def withdraw(self, name: str) -> None:
+        """Undo the last `create` of a name, for a key whose text could not be shown to anyone.
+
+        The row is removed, so the name is free again. Its id is not reused. Raises KeyFileError if no active key has
+        that name.
+        """
+        self.read()
+        with self._changing() as (_, keys):
+            del keys[self._index(name, keys)]
+
+    def _index(self, name: str, keys: Sequence[Key]) -> int:
+        for index, key in enumerate(keys):
+            if key.name == name and key.active:
+                return index
+        # Without the name: what was given for one may be the key itself.
+        raise KeyFileError(self.path, "has no active key of that name")
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[tuple[int, list[Key]]]:
@@ -119,7 +133,7 @@ class KeyFile:
             except FileNotFoundError:
                 next_id, keys, old = 1, [], None
             yield next_id, keys
-            _replace(target, max(next_id, keys[-1].id + 1), keys, old)
+            _replace(target, max([next_id, *(key.id + 1 for key in keys)]), keys, old)
 
     @contextlib.contextmanager
     def _naming(self, done: str) -> Iterator[None]:
