@@ -1,4 +1,4 @@
-"""`python -m tornado_bridge`."""
+"""Runs the command line as `python -m tornado_bridge`."""
 
 from tornado_bridge.cli import main
 

@@ -23,6 +23,8 @@ from tornado_bridge.registry import Registry, Route
 if TYPE_CHECKING:
     from tornado_bridge.testing.bridge_client import BridgeClient
 
+__all__ = ["PluginSuite"]
+
 SEED = 1
 EXCHANGE = "coinbase"
 
