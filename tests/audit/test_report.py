@@ -1,11 +1,11 @@
-"""tornado_bridge.audit.report: what an operator reads, a program takes, and an officer files."""
+"""tornado_bridge.audit.report: the report as JSON and as a document."""
 
 import json
 
 import pytest
 
 from tornado_bridge.audit.auditor import Flow, Report, TypeAudit
-from tornado_bridge.audit.report import as_json, as_markdown, as_text
+from tornado_bridge.audit.report import as_json, as_markdown, conclusion
 
 CLEAN = TypeAudit(
     plugin="quotes",
@@ -41,35 +41,6 @@ LEAKY = TypeAudit(
 
 def report(*audits: TypeAudit) -> Report:
     return Report("0.1.0", "3.11.7", "2026-02-19T12:00:00+00:00", 7, 40, audits)
-
-
-def test_the_text_is_a_table_an_event_type_and_a_conclusion() -> None:
-    assert as_text(report(CLEAN)).splitlines() == [
-        "quote: plugin quotes of acme-quotes 1.2",
-        "from quotes:{symbol} to quotes:{symbol}",
-        "40 events: 3 invalid, 37 relayed",
-        "",
-        "OUTPUT   INPUT     DECLARED   OUTPUTS  INPUTS",
-        "channel  {symbol}  published  12       12",
-        "kind     none      constant   1        0",
-        "level    score     derived    3        30",
-        "",
-        "no finding: nothing was seen to come out but what is declared.",
-    ]
-
-
-def test_the_text_says_what_was_found() -> None:
-    assert as_text(report(LEAKY)).splitlines()[-5:] == [
-        "declared, not seen: side ← score",
-        "finding: note changes with a|b, which is not declared",
-        "finding: another",
-        "",
-        "2 findings: more may come out than is declared.",
-    ]
-
-
-def test_the_text_of_no_event_says_so() -> None:
-    assert as_text(report(LEAKY)).splitlines()[2] == "0 events: none"
 
 
 def test_the_json_holds_everything() -> None:
@@ -120,4 +91,4 @@ def test_the_document_says_what_was_found(line: str) -> None:
 
 def test_one_finding_is_one() -> None:
     alone = TypeAudit(**{**LEAKY.__dict__, "findings": ("another",)})
-    assert as_text(report(alone)).endswith("1 finding: more may come out than is declared.")
+    assert conclusion(report(alone)) == "1 finding: more may come out than is declared."

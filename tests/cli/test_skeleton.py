@@ -102,8 +102,8 @@ def test_the_tests_pass_untouched(name: str, tmp_path: Path) -> None:
 )
 def test_a_name_of_another_form_is_refused(name: str, tmp_path: Path) -> None:
     assert refusal(name, tmp_path) == (
-        "NAME: expected at most 40 lower-case letters and digits, with single hyphens between them and a letter first, "
-        f"got {name!r}"
+        "NAME: expected at most 40 lower-case letters and digits with single hyphens between them, starting with a "
+        f"letter, got {name!r}"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -114,7 +114,7 @@ def test_a_long_name_is_not_repeated_whole(tmp_path: Path) -> None:
 
 def test_the_name_of_an_installed_plugin_is_refused(tmp_path: Path) -> None:
     assert refusal("candle", tmp_path) == (
-        f"NAME: a plugin 'candle' is installed already, by tornado_bridge {tornado_bridge.__version__}"
+        f"NAME: a plugin 'candle' is already installed, from tornado_bridge {tornado_bridge.__version__}"
     )
 
 
@@ -125,7 +125,7 @@ def test_the_name_may_be_that_of_the_distribution(tmp_path: Path) -> None:
 def test_a_directory_that_exists_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "tornado-bridge-orders").mkdir()
     (tmp_path / "tornado-bridge-orders" / "README.md").write_text("mine")
-    assert refusal("orders", tmp_path) == f"{tmp_path}/tornado-bridge-orders exists already"
+    assert refusal("orders", tmp_path) == f"{tmp_path}/tornado-bridge-orders already exists"
     assert [path.read_text() for path in tmp_path.rglob("*.*")] == ["mine"]
 
 
@@ -133,7 +133,7 @@ def test_a_directory_of_directories_is_made(tmp_path: Path) -> None:
     assert (skeleton.write("orders", tmp_path / "a" / "b") / "pyproject.toml").is_file()
 
 
-@pytest.mark.parametrize(("directory", "reason"), [("file", "Not a directory"), ("a\0b", "no path")])
+@pytest.mark.parametrize(("directory", "reason"), [("file", "Not a directory"), ("a\0b", "invalid path")])
 def test_a_place_where_nothing_can_be_written_is_refused(directory: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     place = tmp_path / directory / "tornado-bridge-orders"

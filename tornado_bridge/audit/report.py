@@ -1,31 +1,9 @@
-"""The audit's report: for a terminal, for programs, and for the file of whoever signs for it."""
+"""The audit's report, as JSON for programs and as a Markdown document for the records."""
 
 import dataclasses
 import json
 
 from tornado_bridge.audit.auditor import Report, TypeAudit
-from tornado_bridge.cli import tables
-
-_HEADING = ("OUTPUT", "INPUT", "DECLARED", "OUTPUTS", "INPUTS")
-
-
-def as_text(report: Report) -> str:
-    """Return the report as lines of a terminal."""
-    return "\n\n".join((*map(_block, report.audits), _conclusion(report)))
-
-
-def _block(audit: TypeAudit) -> str:
-    lines = [
-        f"{audit.event_type}: plugin {audit.plugin} of {_origin(audit)}",
-        f"from {audit.source} to {audit.channel}",
-        _cases(audit),
-        "",
-        tables.text([_HEADING, *_rows(audit)]),
-        "",
-        *(f"declared, not seen: {pair}" for pair in audit.unseen),
-        *(f"finding: {finding}" for finding in audit.findings),
-    ]
-    return "\n".join(lines).rstrip()
 
 
 def as_json(report: Report) -> str:
@@ -38,7 +16,7 @@ def as_markdown(report: Report) -> str:
     head = [
         "# What leaves the bridge, and of what it tells",
         "",
-        f"- Conclusion: {_conclusion(report)}",
+        f"- Conclusion: {conclusion(report)}",
         f"- Date: {report.date}",
         f"- Versions: tornado_bridge {report.version}, Python {report.python}",
         f"- Seed {report.seed}, {report.cases} cases an event type: the same command gives the same report",
@@ -52,23 +30,22 @@ def as_markdown(report: Report) -> str:
 
 
 def _section(audit: TypeAudit) -> list[str]:
-    rows = [" | ".join(_cell(cell) for cell in row) for row in _rows(audit)]
     return [
         "",
         f"## {audit.event_type}",
         "",
-        f"- Plugin: {audit.plugin} of {_origin(audit)}",
+        f"- Plugin: {audit.plugin} of {origin(audit)}",
         f"- Source: `{audit.source}`",
         f"- Channel: `{audit.channel}`",
         f"- Reads: {', '.join(f'`{member}`' for member in audit.reads)}",
-        f"- Cases: {_cases(audit)}",
+        f"- Cases: {cases(audit)}",
         *(f"- Declared, not seen: {pair}" for pair in audit.unseen),
         *(f"- **Finding**: {finding}" for finding in audit.findings or ()),
         *(["- Findings: none"] if not audit.findings else []),
         "",
         "| output | input | declared as | values of the output | of the input |",
         "|---|---|---|---|---|",
-        *(f"| {row} |" for row in rows),
+        *(f"| {' | '.join(map(_cell, row))} |" for row in rows(audit)),
     ]
 
 
@@ -77,20 +54,24 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _rows(audit: TypeAudit) -> list[tuple[str, str, str, str, str]]:
+def rows(audit: TypeAudit) -> list[tuple[str, str, str, str, str]]:
+    """Return output, input, declaration, and the number of values of both, for each output that was seen."""
     moved = [(flow.output, flow.input, flow.declared, str(flow.outputs), str(flow.inputs)) for flow in audit.flows]
     return sorted([*moved, *((output, "none", "constant", "1", "0") for output in audit.constant)])
 
 
-def _cases(audit: TypeAudit) -> str:
+def cases(audit: TypeAudit) -> str:
+    """Return how many events were tried, by their outcome."""
     return f"{audit.cases} events: {', '.join(f'{count} {kind}' for kind, count in audit.outcomes.items()) or 'none'}"
 
 
-def _origin(audit: TypeAudit) -> str:
+def origin(audit: TypeAudit) -> str:
+    """Return the distribution of the plugin with its version."""
     return f"{audit.distribution} {audit.version}".strip()
 
 
-def _conclusion(report: Report) -> str:
+def conclusion(report: Report) -> str:
+    """Return the sentence that sums up the findings."""
     if report.findings:
         return f"{report.findings} finding{'s' if report.findings > 1 else ''}: more may come out than is declared."
     return "no finding: nothing was seen to come out but what is declared."

@@ -1,4 +1,4 @@
-"""The commands about plugins: `tornado-bridge plugins` and what is below it."""
+"""The command `tornado-bridge plugins` with its subcommands."""
 
 import json
 from collections.abc import Callable
@@ -7,23 +7,24 @@ from typing import Any
 
 import click
 
-from tornado_bridge.cli import skeleton, tables
-from tornado_bridge.cli.options import chooses_plugins, version_option
+from tornado_bridge.cli import output, skeleton, tables
+from tornado_bridge.cli.options import version_option
+from tornado_bridge.cli.setting_options import chooses_plugins
 from tornado_bridge.registry import Plugin, Registry
 
 
-@click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with what each event type reads and emits.")
+@click.group("plugins", invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, including what each event type reads and emits.")
 @chooses_plugins
 @version_option
 @click.pass_context
-def plugins(context: click.Context, *, as_json: bool, registry: Callable[[], Registry]) -> None:
-    """List the plugins that are installed, or make a new one."""
+def command(context: click.Context, *, as_json: bool, registry: Callable[[], Registry]) -> None:
+    """List the installed plugins, or create a new one."""
     if context.invoked_subcommand is not None:
         return
     listed = [_described(plugin) for plugin in registry().plugins]
     if as_json:
-        click.echo(json.dumps(listed, indent=2))
+        output.write(json.dumps(listed, indent=2))
         return
     rows = [
         (
@@ -35,7 +36,7 @@ def plugins(context: click.Context, *, as_json: bool, registry: Callable[[], Reg
         )
         for p in listed
     ]
-    click.echo(tables.text([("NAME", "VERSION", "DISTRIBUTION", "EVENT TYPES", "HOOKS"), *rows]))
+    output.write(tables.text([("NAME", "VERSION", "DISTRIBUTION", "EVENT TYPES", "HOOKS"), *rows]))
 
 
 def _described(plugin: Plugin) -> dict[str, Any]:
@@ -57,15 +58,18 @@ def _described(plugin: Plugin) -> dict[str, Any]:
     }
 
 
-@plugins.command()
+@command.command()
 @click.argument("name")
 @click.option(
     "--directory",
     type=click.Path(path_type=Path),
     default=Path(),
-    help="Directory to make it in, as tornado-bridge-NAME; the current one unless given.",
+    help="Directory in which tornado-bridge-NAME is created.  [default: the current directory]",
 )
 @version_option
 def new(name: str, directory: Path) -> None:
-    """Write the skeleton of a plugin, a distribution of its own whose tests pass, and print where it is."""
-    click.echo(skeleton.write(name, directory))
+    """Create the skeleton of a plugin and print its directory.
+
+    The skeleton is a Python distribution with one event type and with tests that pass.
+    """
+    output.write(str(skeleton.write(name, directory)))

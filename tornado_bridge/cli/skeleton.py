@@ -172,12 +172,12 @@ def write(name: str, directory: Path) -> Path:
     name = name.removeprefix(PREFIX)
     if not _NAME(name) or len(name) > MAX_NAME:
         raise ConfigurationError(
-            f"NAME: expected at most {MAX_NAME} lower-case letters and digits, with single hyphens between them and a "
-            f"letter first, got {name[:_SHOWN]!r}"
+            f"NAME: expected at most {MAX_NAME} lower-case letters and digits with single hyphens between them, "
+            f"starting with a letter, got {name[:_SHOWN]!r}"
         )
     for candidate in discovery.installed():
         if candidate.name == name:
-            raise ConfigurationError(f"NAME: a plugin {name!r} is installed already, by {candidate.origin}")
+            raise ConfigurationError(f"NAME: a plugin {name!r} is already installed, from {candidate.origin}")
     root = directory / f"{PREFIX}{name}"
     try:
         root.mkdir(parents=True)
@@ -185,9 +185,9 @@ def write(name: str, directory: Path) -> Path:
             (root / path).parent.mkdir(exist_ok=True)
             (root / path).write_text(text, encoding="utf-8")
     except FileExistsError:
-        raise ConfigurationError(f"{root} exists already") from None
+        raise ConfigurationError(f"{root} already exists") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no path"
+        reason = getattr(error, "strerror", None) or "invalid path"
         raise ConfigurationError(f"{root} cannot be written ({reason})") from None
     return root
 

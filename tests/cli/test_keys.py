@@ -1,0 +1,150 @@
+"""tornado_bridge.cli.keys: creating, listing and revoking API keys."""
+
+import re
+import stat
+import time
+from pathlib import Path
+
+import pytest
+import websockets
+from websockets.sync.client import ClientConnection, connect
+
+from tests.support.commands import Command, Running
+from tornado_bridge.keys import KeyFile
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    path = tmp_path / "keys.toml"
+    KeyFile(path).create("first")
+    return path
+
+
+def test_creating_a_key_prints_it_alone(command: Command, tmp_path: Path) -> None:
+    status, out, err = command("keys", "create", "acme", "--api-keys", str(tmp_path / "keys.toml"))
+    assert (status, err) == (0, "")
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", out)
+
+
+def test_the_key_file_opens_to_its_owner_alone(command: Command, tmp_path: Path) -> None:
+    command("keys", "create", "acme", "--api-keys", str(tmp_path / "keys.toml"))
+    assert stat.S_IMODE((tmp_path / "keys.toml").stat().st_mode) == 0o600
+
+
+def test_the_key_file_does_not_hold_the_key(command: Command, tmp_path: Path) -> None:
+    key = command("keys", "create", "acme", "--api-keys", str(tmp_path / "keys.toml")).out.strip()
+    assert key not in (tmp_path / "keys.toml").read_text()
+
+
+def test_the_key_file_may_be_named_in_the_environment(
+    command: Command, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORNADO_BRIDGE_API_KEYS", str(keys))
+    assert command("keys", "create", "acme").status == 0
+    assert [key.name for key in KeyFile(keys).read()] == ["first", "acme"]
+
+
+def test_a_key_may_be_limited(command: Command, keys: Path) -> None:
+    limits = ("--max-connections", "2", "--channels", "candles:*:1h", "--channels", "signals:BTC-USD:*")
+    command("keys", "create", "acme", "--api-keys", str(keys), *limits)
+    key = KeyFile(keys).read()[1]
+    assert (key.max_connections, key.channels) == (2, ("candles:*:1h", "signals:BTC-USD:*"))
+
+
+def test_a_name_that_is_taken_is_refused(command: Command, keys: Path) -> None:
+    assert command("keys", "create", "first", "--api-keys", str(keys)) == (
+        2,
+        "",
+        f"tornado-bridge: API key file {keys} has a key first already (a revoked one keeps its name)\n",
+    )
+
+
+def test_a_key_file_that_others_can_read_is_refused(command: Command, keys: Path) -> None:
+    keys.chmod(0o644)
+    assert command("keys", "list", "--api-keys", str(keys)) == (
+        2,
+        "",
+        f"tornado-bridge: API key file {keys} has mode 0644, so others can use it: chmod 600 it\n",
+    )
+
+
+def test_the_list_shows_every_key_and_no_secret(command: Command, keys: Path) -> None:
+    file = KeyFile(keys)
+    file.create("acme", max_connections=2, channels=("candles:*:*", "signals:*:1h"))
+    file.revoke("first")
+    status, out, err = command("keys", "list", "--api-keys", str(keys))
+    assert (status, err) == (0, "")
+    today = f"{file.read()[0].created:%Y-%m-%d}"
+    assert [line.split("  ") for line in re.sub("   +", "  ", out).splitlines()] == [
+        ["ID", "NAME", "CREATED", "STATE", "CONNECTIONS", "CHANNELS"],
+        ["1", "first", today, f"revoked {today}", "default", "all"],
+        ["2", "acme", today, "active", "2", "candles:*:* signals:*:1h"],
+    ]
+
+
+def test_revoking_says_so_on_stderr(command: Command, keys: Path) -> None:
+    assert command("keys", "revoke", "first", "--api-keys", str(keys)) == (0, "", "revoked first\n")
+    assert not KeyFile(keys).read()[0].active
+
+
+def test_revoking_an_unknown_key_is_refused(command: Command, keys: Path) -> None:
+    assert command("keys", "revoke", "acme", "--api-keys", str(keys)) == (
+        2,
+        "",
+        f"tornado-bridge: API key file {keys} has no active key of that name\n",
+    )
+
+
+def close_code(client: ClientConnection, within: float) -> tuple[int, str]:
+    with pytest.raises(websockets.ConnectionClosed) as closed:
+        client.recv(timeout=within)
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code, closed.value.rcvd.reason
+
+
+def admitted(running: Running, key: str) -> bool:
+    """Whether a client with that key is served."""
+    with connect(running.url, additional_headers={"X-API-Key": key}) as client:
+        try:
+            client.send('{"action":"subscribe","channels":["candles:*:*"]}')
+            return str(client.recv(timeout=5)).startswith('{"type":"subscribed"')
+        except websockets.ConnectionClosed:
+            return False
+
+
+def test_a_running_server_takes_a_new_key_within_two_seconds(running: Running, command: Command) -> None:
+    key = command("keys", "create", "newcomer", "--api-keys", str(running.keys)).out.strip()
+    created = time.monotonic()
+    while not admitted(running, key):
+        assert time.monotonic() < created + 2
+        time.sleep(0.05)
+
+
+def test_a_running_server_closes_a_revoked_key_within_two_seconds(running: Running, command: Command) -> None:
+    key = command("keys", "create", "leaver", "--api-keys", str(running.keys)).out.strip()
+    deadline = time.monotonic() + 10
+    while not admitted(running, key):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with connect(running.url, additional_headers={"X-API-Key": key}) as client:
+        client.send('{"action":"subscribe","channels":["candles:*:*"]}')
+        client.recv(timeout=5)
+        command("keys", "revoke", "leaver", "--api-keys", str(running.keys))
+        assert close_code(client, within=2) == (4001, "API key revoked")
+
+
+UNUSABLE = [
+    ("keys create a --api-keys K --channels candle", "--channels: no installed plugin has a channel 'candle'"),
+    ("keys create a --api-keys K --channels=", "--channels: no installed plugin has a channel ''"),
+    (
+        "keys create a --api-keys /nonexistent/K",
+        "API key file /nonexistent/K cannot be written: No such file or directory",
+    ),
+    ("keys list --api-keys /nonexistent", "API key file /nonexistent cannot be read: No such file or directory"),
+    ("keys revoke a --api-keys /nonexistent", "API key file /nonexistent cannot be read: No such file or directory"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), UNUSABLE)
+def test_unusable_arguments_end_with_two_and_one_sentence(line: str, sentence: str, command: Command) -> None:
+    assert command(*line.split()) == (2, "", f"tornado-bridge: {sentence}\n")

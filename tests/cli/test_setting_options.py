@@ -1,0 +1,72 @@
+"""tornado_bridge.cli.setting_options: which registry a command gets, from its options and from the environment."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tornado_bridge.cli import setting_options
+from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.registry import Registry
+
+
+@click.command()
+@setting_options.chooses_plugins
+def listing(registry: Callable[[], Registry]) -> None:
+    click.echo(" ".join(plugin.name for plugin in registry().plugins))
+
+
+@click.command()
+@setting_options.chooses_plugins
+def indifferent(registry: Callable[[], Registry]) -> None:
+    click.echo("not asked")
+
+
+def output(*arguments: str, **environment: str) -> str:
+    clean = {"TORNADO_BRIDGE_PLUGINS": None, "TORNADO_BRIDGE_PLUGINS_DIR": None}
+    return CliRunner(env={**clean, **environment}).invoke(listing, arguments, catch_exceptions=False).output.strip()
+
+
+def test_a_command_gets_all_plugins_unless_told_else() -> None:
+    assert output() == "candle signals"
+
+
+def test_an_option_chooses_plugins() -> None:
+    assert output("--plugins", "signals") == "signals"
+
+
+def test_an_option_adds_single_files(quotes: Path) -> None:
+    assert output("--plugins-dir", str(quotes)) == "candle quotes signals"
+
+
+def test_the_environment_chooses_as_it_does_for_a_server(quotes: Path) -> None:
+    found = output(TORNADO_BRIDGE_PLUGINS="quotes,candle", TORNADO_BRIDGE_PLUGINS_DIR=str(quotes))
+    assert found == "candle quotes"
+
+
+def test_an_option_beats_the_environment() -> None:
+    assert output("--plugins", "signals", TORNADO_BRIDGE_PLUGINS="candle") == "signals"
+
+
+def test_another_setting_in_the_environment_is_no_concern_of_the_choice() -> None:
+    assert output(TORNADO_BRIDGE_PORT="none") == "candle signals"
+
+
+def test_an_unusable_choice_is_told_with_its_source() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        output(TORNADO_BRIDGE_PLUGINS="a,,b")
+    assert str(raised.value).startswith("--plugins in the environment (TORNADO_BRIDGE_PLUGINS): expected names ")
+
+
+def test_a_command_that_does_not_ask_loads_no_plugin() -> None:
+    assert CliRunner().invoke(indifferent, ["--plugins", "nonsense"]).output == "not asked\n"
+
+
+def test_options_that_were_not_given_are_left_out() -> None:
+    assert setting_options.given({"a": None, "b": (), "c": "", "d": "1"}) == {"c": "", "d": "1"}
+
+
+def test_the_option_of_a_setting_has_its_help_and_default() -> None:
+    assert setting_options.setting_option("port").help == "Port to listen on; 0 picks one.  [default: 8765]"
