@@ -1,7 +1,9 @@
 """tornado_bridge.cli.keys: creating, listing and revoking API keys."""
 
+import io
 import re
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import websockets
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support.commands import Command, Running
+from tests.support.commands import Command, Running, program
 from tornado_bridge.keys import KeyFile
 
 
@@ -49,6 +51,47 @@ def test_a_key_may_be_limited(command: Command, keys: Path) -> None:
     command("keys", "create", "acme", "--api-keys", str(keys), *limits)
     key = KeyFile(keys).read()[1]
     assert (key.max_connections, key.channels) == (2, ("candles:*:1h", "signals:BTC-USD:*"))
+
+
+def test_a_key_that_cannot_be_printed_is_taken_back(keys: Path) -> None:
+    ended = program(["keys", "create", "acme", "--api-keys", str(keys)], ">/dev/full")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "tornado-bridge: cannot write to standard output: No space left on device\n",
+    )
+    assert [key.name for key in KeyFile(keys).read()] == ["first"]
+
+
+def test_the_name_of_a_key_that_was_taken_back_is_free(
+    command: Command, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/full", "w") as full, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", full)
+        assert command("keys", "create", "acme", "--api-keys", str(keys)).status == 1
+    assert command("keys", "create", "acme", "--api-keys", str(keys)).status == 0
+    assert [(key.id, key.name) for key in KeyFile(keys).read()] == [(1, "first"), (3, "acme")]
+
+
+def test_no_key_is_created_for_a_closed_output(keys: Path) -> None:
+    ended = program(["keys", "create", "acme", "--api-keys", str(keys)], ">&-")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "tornado-bridge: cannot write to standard output: Bad file descriptor\n",
+    )
+    assert [key.name for key in KeyFile(keys).read()] == ["first"]
+
+
+def test_a_key_is_taken_back_if_its_printing_is_interrupted(
+    command: Command, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(io.StringIO):
+        def write(self, text: str) -> int:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", Interrupted())
+        assert command("keys", "create", "acme", "--api-keys", str(keys)).status == 130
+    assert [key.name for key in KeyFile(keys).read()] == ["first"]
 
 
 def test_a_name_that_is_taken_is_refused(command: Command, keys: Path) -> None:

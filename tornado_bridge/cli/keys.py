@@ -1,5 +1,6 @@
 """The command `tornado-bridge keys` with its subcommands."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -58,7 +59,14 @@ def create(
     for channel in channels:
         if not grammar.admits(channel):
             raise ConfigurationError(f"--channels: no installed plugin has a channel {channel!r}")
-    output.write(KeyFile(path).create(name, max_connections=max_connections, channels=channels))
+    output.require()
+    file = KeyFile(path)
+    key = file.create(name, max_connections=max_connections, channels=channels)
+    with contextlib.ExitStack() as undo:
+        # A key that cannot be printed is lost, so the file must not keep it as an active one.
+        undo.callback(file.withdraw, name)
+        output.write(key)
+        undo.pop_all()
 
 
 @command.command("list")
