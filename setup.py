@@ -21,7 +21,11 @@ setup(
         "tornado_bridge.schemas",
     ],
     package_dir={"tornado_bridge.plugins": "plugins", "tornado_bridge.schemas": "schemas"},
-    package_data={"tornado_bridge": ["py.typed"], "tornado_bridge.schemas": ["*.json"]},
+    package_data={
+        "tornado_bridge": ["py.typed"],
+        "tornado_bridge.cli.skeleton": ["*.template"],
+        "tornado_bridge.schemas": ["*.json"],
+    },
     install_requires=[
         "click>=8.4",
         "fakeredis>=2.40",

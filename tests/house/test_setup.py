@@ -1,18 +1,32 @@
-"""What setup.py says of itself, held against the files that go by it."""
+"""setup.py and MANIFEST.in, held against the files that depend on them."""
 
 import ast
 import re
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
+MANIFEST = (ROOT / "MANIFEST.in").read_text(encoding="utf-8")
+DATA = [
+    path.relative_to(ROOT)
+    for path in sorted((ROOT / "tornado_bridge").rglob("*"))
+    if path.is_file() and path.suffix not in {".py", ".pyc"}
+]
+
+
+def argument(name: str) -> Any:
+    """Return a literal argument of setup()."""
+    for node in ast.walk(ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.keyword) and node.arg == name:
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"setup.py has no {name}")
 
 
 def requirements() -> list[str]:
-    """Return the install_requires of setup.py."""
-    for node in ast.walk(ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.keyword) and node.arg == "install_requires":
-            return [str(requirement) for requirement in ast.literal_eval(node.value)]
-    raise AssertionError("setup.py has no install_requires")
+    return [str(requirement) for requirement in argument("install_requires")]
 
 
 def test_the_lowest_versions_are_those_that_setup_py_admits() -> None:
@@ -23,3 +37,19 @@ def test_the_lowest_versions_are_those_that_setup_py_admits() -> None:
 
 def test_every_requirement_has_a_lowest_version() -> None:
     assert [text for text in requirements() if not re.fullmatch(r"[A-Za-z0-9_-]+>=[0-9.]+", text)] == []
+
+
+@pytest.mark.parametrize("path", DATA, ids=str)
+def test_a_data_file_of_the_package_is_in_the_wheel(path: Path) -> None:
+    patterns = argument("package_data").get(".".join(path.parent.parts), [])
+    assert any(fnmatch(path.name, pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize("path", [path for path in DATA if path.suffix == ".template"], ids=str)
+def test_a_template_is_in_the_source_distribution(path: Path) -> None:
+    assert f"recursive-include {path.parent} *{path.suffix}\n" in MANIFEST
+
+
+def test_no_template_can_be_taken_for_a_module() -> None:
+    folder = ROOT / "tornado_bridge" / "cli" / "skeleton"
+    assert [path.name for path in folder.glob("*.py")] == ["__init__.py"]
