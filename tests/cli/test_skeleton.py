@@ -63,7 +63,7 @@ def test_the_distribution_asks_for_this_major_version() -> None:
     version = tornado_bridge.__version__
     project = tomllib.loads(skeleton.files("orders")["pyproject.toml"])["project"]
     until = int(version.split(".")[0]) + 1
-    assert project["dependencies"] == ["msgspec>=0.20", f"tornado_bridge>={version},<{until}"]
+    assert project["dependencies"] == ["msgspec>=0.22", f"tornado_bridge>={version},<{until}"]
 
 
 @pytest.mark.parametrize("name", ["orders", "order-books", "l2-order-books", "a", "z" * 40])

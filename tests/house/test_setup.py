@@ -2,13 +2,17 @@
 
 import ast
 import re
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tornado_bridge.cli import skeleton
+
 ROOT = Path(__file__).parents[2]
+EXAMPLE = (ROOT / "examples" / "tornado-bridge-trades" / "pyproject.toml").read_text(encoding="utf-8")
 MANIFEST = (ROOT / "MANIFEST.in").read_text(encoding="utf-8")
 DATA = [
     path.relative_to(ROOT)
@@ -29,6 +33,17 @@ def requirements() -> list[str]:
     return [str(requirement) for requirement in argument("install_requires")]
 
 
+def project(text: str) -> list[str]:
+    """Return the requirements of a pyproject.toml, the optional ones too."""
+    table = tomllib.loads(text)["project"]
+    optional = table.get("optional-dependencies", {}).values()
+    return [*table["dependencies"], *(requirement for group in optional for requirement in group)]
+
+
+def named(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9_-]", requirement)[0]
+
+
 def test_the_lowest_versions_are_those_that_setup_py_admits() -> None:
     lines = (ROOT / "tests" / "lowest.txt").read_text(encoding="utf-8").splitlines()
     pins = [line.replace("==", ">=") for line in lines if not line.startswith("#")]
@@ -37,6 +52,16 @@ def test_the_lowest_versions_are_those_that_setup_py_admits() -> None:
 
 def test_every_requirement_has_a_lowest_version() -> None:
     assert [text for text in requirements() if not re.fullmatch(r"[A-Za-z0-9_-]+>=[0-9.]+", text)] == []
+
+
+@pytest.mark.parametrize("text", [skeleton.files("orders")["pyproject.toml"], EXAMPLE], ids=["skeleton", "example"])
+def test_a_plugin_asks_for_the_versions_that_the_bridge_asks_for(text: str) -> None:
+    ours = {named(requirement): requirement for requirement in requirements()}
+    theirs = {named(requirement): requirement for requirement in project(text)}
+    assert "msgspec" in theirs
+    assert {name: theirs[name] for name in theirs.keys() & ours.keys()} == {
+        name: ours[name] for name in theirs.keys() & ours.keys()
+    }
 
 
 @pytest.mark.parametrize("path", DATA, ids=str)
