@@ -100,8 +100,8 @@ def test_an_audit_with_a_finding_ends_with_one(command: Command, tmp_path: Path)
 UNUSABLE = [
     ("audit candles", "PLUGIN: no plugin named 'candles' is loaded"),
     (
-        "audit candle --cases 1 --markdown /nonexistent/report",
-        "--markdown: /nonexistent/report cannot be written: No such file or directory",
+        "audit candle --cases 1 --markdown /proc/nonexistent/report",
+        "--markdown: /proc/nonexistent/report cannot be written: No such file or directory",
     ),
 ]
 

@@ -159,7 +159,7 @@ def test_an_error_of_the_server_is_a_sentence_on_err() -> None:
 
 
 @pytest.mark.parametrize("message", ["]", "[1]", '"x"', "[" * 100_000, "9" * 5_000, b"\xff"])
-def test_a_message_that_is_no_json_object_is_reported_and_skipped(message: str | bytes) -> None:
+def test_a_message_that_is_not_a_json_object_is_reported_and_skipped(message: str | bytes) -> None:
     with serving(saying(message, SIGNAL)) as stream:
         _, out, err = follow(stream.url)
 
@@ -191,7 +191,7 @@ def test_a_refused_key_ends_it_with_the_reason() -> None:
     ("status", "phrase"),
     [(401, "Unauthorized"), (403, "Forbidden"), (404, "Not Found"), (426, "Upgrade Required")],
 )
-def test_an_address_that_is_no_stream_ends_it(status: int, phrase: str) -> None:
+def test_an_address_that_is_not_a_stream_ends_it(status: int, phrase: str) -> None:
     with serving(status) as stream:
         ended, _, err = follow(stream.url)
 

@@ -180,11 +180,17 @@ UNUSABLE = [
     ("keys create a --api-keys K --channels candle", "--channels: no installed plugin has a channel 'candle'"),
     ("keys create a --api-keys K --channels=", "--channels: no installed plugin has a channel ''"),
     (
-        "keys create a --api-keys /nonexistent/K",
-        "API key file /nonexistent/K cannot be written: No such file or directory",
+        "keys create a --api-keys /proc/nonexistent/K",
+        "API key file /proc/nonexistent/K cannot be written: No such file or directory",
     ),
-    ("keys list --api-keys /nonexistent", "API key file /nonexistent cannot be read: No such file or directory"),
-    ("keys revoke a --api-keys /nonexistent", "API key file /nonexistent cannot be read: No such file or directory"),
+    (
+        "keys list --api-keys /proc/nonexistent",
+        "API key file /proc/nonexistent cannot be read: No such file or directory",
+    ),
+    (
+        "keys revoke a --api-keys /proc/nonexistent",
+        "API key file /proc/nonexistent cannot be read: No such file or directory",
+    ),
 ]
 
 

@@ -32,6 +32,11 @@ def test_a_closed_output_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
         output.require()
 
 
+def test_discarding_needs_no_open_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    output.discard()
+
+
 @pytest.mark.parametrize("command", ["plugins", "asyncapi", "tail --url ws://127.0.0.1:1/x --api-key k c"])
 def test_a_process_with_a_closed_output_ends_with_one_and_a_sentence(command: str) -> None:
     ended = program(command.split(), ">&-")

@@ -76,7 +76,7 @@ def test_single_files_stand_beside_what_is_installed(plugins: Command, quotes: P
     assert [row[0] for row in listed(plugins("--plugins-dir", str(quotes)).out)] == ["candle", "quotes", "signals"]
 
 
-def test_json_says_what_a_single_file_reads_and_emits(plugins: Command, quotes: Path) -> None:
+def test_json_has_what_a_single_file_reads_and_emits(plugins: Command, quotes: Path) -> None:
     (plugin,) = json.loads(plugins("--json", "--plugins", "quotes", "--plugins-dir", str(quotes)).out)
     (event_type,) = plugin["event_types"]
     emits = event_type.pop("emits")
@@ -109,7 +109,7 @@ def test_a_new_plugin_is_written_and_its_place_printed(plugins: Command, tmp_pat
     assert (place / "tornado_bridge_orders" / "__init__.py").is_file()
 
 
-def test_a_new_plugin_is_written_here_unless_told_else(
+def test_a_new_plugin_is_written_to_the_current_directory_by_default(
     plugins: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -117,7 +117,7 @@ def test_a_new_plugin_is_written_here_unless_told_else(
     assert (tmp_path / "tornado-bridge-orders" / "pyproject.toml").is_file()
 
 
-def test_a_new_plugin_needs_none_of_those_that_are_there(plugins: Command, tmp_path: Path) -> None:
+def test_a_new_plugin_needs_no_other_plugin(plugins: Command, tmp_path: Path) -> None:
     assert plugins("--plugins", "nonsense", "new", "orders", "--directory", str(tmp_path)).status == 0
 
 
@@ -132,7 +132,7 @@ def test_a_name_that_cannot_be_used_ends_with_two_and_a_sentence(name: str, plug
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_is_there_ends_with_two_and_a_sentence(plugins: Command, tmp_path: Path) -> None:
+def test_a_directory_that_exists_ends_with_two_and_a_sentence(plugins: Command, tmp_path: Path) -> None:
     place = tmp_path / "tornado-bridge-orders"
     place.mkdir()
     assert plugins("new", "orders", "--directory", str(tmp_path)) == (
@@ -150,8 +150,8 @@ UNUSABLE = [
         "candle, signals)",
     ),
     (
-        "plugins --plugins-dir /nonexistent",
-        "--plugins-dir on the command line: expected a directory that can be read, got /nonexistent",
+        "plugins --plugins-dir /proc/nonexistent",
+        "--plugins-dir on the command line: expected a directory that can be read, got /proc/nonexistent",
     ),
 ]
 

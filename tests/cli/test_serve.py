@@ -39,7 +39,7 @@ SERVE = ("serve", "--exchange", "1:coinbase", "--api-keys", "keys.toml")
 
 
 def groups(text: str) -> dict[str, dict[str, str]]:
-    """Return the options of a help by their group, each with what is said of it."""
+    """Return the options of a help by their group, each with its text."""
     found: dict[str, dict[str, str]] = {}
     for line in text.splitlines():
         if heading := re.fullmatch(r"([A-Z][A-Za-z ]+):", line):
@@ -114,7 +114,7 @@ def test_the_help_of_serve_has_each_default_with_its_unit(name: str, default: st
         ("--allow-origin", "any unless given."),
     ],
 )
-def test_the_help_of_serve_says_what_holds_without_a_default(name: str, said: str, command: Command) -> None:
+def test_the_help_of_serve_explains_settings_without_a_default(name: str, said: str, command: Command) -> None:
     options = {name: text for said in groups(command("serve", "--help").out).values() for name, text in said.items()}
     assert options[name].endswith(said)
 
@@ -200,7 +200,7 @@ def test_serve_prints_where_it_listens_and_nothing_else(command: Command, served
     assert command(*SERVE) == (0, "listening on http://127.0.0.1:8765\n", "")
 
 
-def test_serve_logs_as_it_is_told(command: Command, served: Served) -> None:
+def test_serve_logs_as_its_settings_say(command: Command, served: Served) -> None:
     command(*SERVE, "--log-level", "error", "--log-format", "json")
     assert served.logs == [("error", "json")]
 
@@ -209,7 +209,7 @@ def test_serve_logs_as_it_is_told(command: Command, served: Served) -> None:
 
 
 @pytest.mark.parametrize("word", ["--redis-password", "--redis-password=hunter2"])
-def test_a_password_on_the_command_line_is_refused_untold(word: str, command: Command) -> None:
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(word: str, command: Command) -> None:
     status, out, err = command(*SERVE, word, "hunter2")
     assert (status, out) == (2, "")
     assert err.startswith("tornado-bridge: No such option '--redis-password'")
@@ -250,7 +250,7 @@ UNUSABLE = [
         "serve --exchange 1:a --api-keys K --skip-bytes 9 --abort-bytes 8",
         "--abort-bytes on the command line: expected no fewer bytes than --skip-bytes on the command line",
     ),
-    ("serve --config /nonexistent", "--config: /nonexistent cannot be read (No such file or directory)"),
+    ("serve --config /proc/nonexistent", "--config: /proc/nonexistent cannot be read (No such file or directory)"),
     ("serve --config /", "--config: / cannot be read (Is a directory)"),
 ]
 

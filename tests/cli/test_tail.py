@@ -93,7 +93,7 @@ def test_a_key_file_of_tail_without_a_key_is_refused(content: bytes, command: Co
     )
 
 
-def test_an_empty_key_in_the_environment_is_none(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_key_in_the_environment_does_not_count(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORNADO_BRIDGE_API_KEY", "")
     assert command(*TAIL)[::2] == (
         2,
@@ -116,7 +116,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("variables", "colour"), [({}, True), ({"NO_COLOR": ""}, False)])
-def test_a_terminal_gets_colour_unless_it_is_not_wanted(
+def test_a_terminal_gets_colour_unless_it_is_turned_off(
     variables: dict[str, str],
     colour: bool,
     command: Command,
@@ -131,7 +131,7 @@ def test_a_terminal_gets_colour_unless_it_is_not_wanted(
     assert tailed[0][4] is colour
 
 
-def test_the_help_of_tail_says_that_others_see_the_option_s_key(command: Command) -> None:
+def test_the_help_of_tail_warns_that_others_see_the_option_s_key(command: Command) -> None:
     text = " ".join(command("tail", "--help").out.split())
     assert "Every user of this machine can see it: prefer TORNADO_BRIDGE_API_KEY." in text
 
@@ -184,7 +184,7 @@ def wait_until_blocked(pipe: int) -> None:
         time.sleep(0.01)
 
 
-def test_a_signal_ends_it_though_nobody_reads_the_output() -> None:
+def test_a_signal_ends_it_even_while_a_write_blocks() -> None:
     reader, writer = os.pipe()
 
     def script(connection: ServerConnection) -> None:
@@ -339,7 +339,7 @@ def test_a_character_that_the_locale_lacks_is_escaped() -> None:
         (upgrade(b"Sec-WebSocket-Key: another"), ""),
     ],
 )
-def test_a_strange_answer_is_told_in_one_line_and_tried_again(answer: bytes, said: str) -> None:
+def test_a_strange_answer_is_reported_in_one_line_and_tried_again(answer: bytes, said: str) -> None:
     asked = threading.Semaphore(0)
 
     def noted(_: bytes) -> bytes:
@@ -396,12 +396,12 @@ def test_tail_prints_what_happens_with_the_key_of_the_option(running: Running) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_tail_with_zero_and_no_words(number: signal.Signals, running: Running) -> None:
+def test_a_signal_ends_tail_with_zero_in_silence(number: signal.Signals, running: Running) -> None:
     with tailing(running, "--api-key", running.key) as process:
         assert process.stop(number) == (0, "", "")
 
 
-def test_a_closed_pipe_ends_tail_with_zero_and_no_words(running: Running) -> None:
+def test_a_closed_pipe_ends_tail_with_zero_in_silence(running: Running) -> None:
     with tailing(running, "--api-key", running.key) as process:
         assert process.process.stdout is not None
         process.process.stdout.close()
@@ -429,8 +429,8 @@ UNUSABLE = [
     ("tail --url http://h c --api-key k", "the URL must have the form ws://HOST:PORT/PATH or wss://HOST:PORT/PATH"),
     ("tail --url ws://h c --api-key k\N{SNOWMAN}", "the API key must be printable ASCII"),
     (
-        "tail --url ws://h c --api-key-file /nonexistent",
-        "--api-key-file: expected a readable file with an API key, got /nonexistent",
+        "tail --url ws://h c --api-key-file /proc/nonexistent",
+        "--api-key-file: expected a readable file with an API key, got /proc/nonexistent",
     ),
 ]
 
