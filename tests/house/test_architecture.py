@@ -112,6 +112,12 @@ def test_only_the_command_line_imports_click(module: str) -> None:
     assert "click" not in {name.partition(".")[0] for name in imported(module)}
 
 
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "redis_client"])
+def test_only_the_adapter_imports_private_parts_of_redis_py(module: str) -> None:
+    ours_alone = {name for name in imported(module) if name.partition(".")[0] in {"redis", "hiredis"} and "._" in name}
+    assert ours_alone == set()
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_the_core_imports_no_plugin(module: str) -> None:
     assert not [name for name in imported(module) if name.startswith("tornado_bridge.plugins")]

@@ -1,31 +1,18 @@
 """The source: one dedicated subscriber connection to Redis, which comes back by itself.
 
-redis-py connects, authenticates and speaks TLS; its hiredis parser is drained of everything that one read brought.
-What it is asked to do with private parts of redis-py stands in BatchParser, and nowhere else.
+`redis_client` connects, authenticates, speaks TLS and gives all replies of one read at once.
 """
 
 import asyncio
 import time
-import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
-from redis._parsers.hiredis import NOT_ENOUGH_DATA
-from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection, DefaultParser
-from redis.asyncio.retry import Retry
-from redis.backoff import EqualJitterBackoff, NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthenticationWrongNumberOfArgsError,
-    InvalidResponse,
-    NoPermissionError,
-    RedisError,
-)
+from redis.backoff import EqualJitterBackoff
 
-from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.pace import CROWD, MAX_WAIT, Pace
+from tornado_bridge.redis_client import CONNECTION_ERRORS, RedisConnection, explain
 
 log = structlog.get_logger(__name__)
 
@@ -42,34 +29,7 @@ SILENCE = 3.5
 # Connecting and authenticating together, in seconds.
 CONNECT_TIMEOUT = 2.0
 
-# One read takes all that asyncio holds.
-READ_SIZE = 1 << 20
-
-# What a URL may say beside where Redis is and who asks; anything else could take the parser's place.
-_URL_OPTIONS = ("db", "client_name", "username", "password")
-_TLS_OPTIONS = "ssl_"
-
 Message = tuple[bytes, bytes]
-
-
-class BatchParser(DefaultParser):  # type: ignore[valid-type, misc]
-    """redis-py's asyncio hiredis parser, which also gives all replies of one read at once."""
-
-    async def read_batch(self) -> list[Any]:
-        """Wait for the next bytes and return every reply that they complete; errors are among them as exceptions."""
-        await self.read_from_socket()
-        gets = self._reader.gets
-        replies: list[Any] = []
-        while True:
-            reply = gets()
-            if reply is NOT_ENOUGH_DATA:
-                return replies
-            replies.append(reply)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether asyncio holds bytes that have not been read: `read_batch` does not wait for them."""
-        return bool(self._stream._buffer)
 
 
 class Source:
@@ -91,24 +51,7 @@ class Source:
         flush: Callable[[], None],
         password: str | None = None,
     ) -> None:
-        _check_url(url)
-        credentials = {} if password is None else {"password": password}
-        try:
-            self._pool = ConnectionPool.from_url(
-                url,
-                protocol=2,
-                parser_class=BatchParser,
-                # The timeouts are ours: redis-py's go through asyncio.wait_for, which loses cancellations in 3.11.
-                socket_connect_timeout=None,
-                socket_timeout=None,
-                socket_read_size=READ_SIZE,
-                retry=Retry(NoBackoff(), 0),
-                **credentials,
-            )
-            self._connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        except (ValueError, TypeError, RedisError) as error:
-            # It is about an option; what may hold the password has been checked before.
-            raise ConfigurationError(f"the Redis URL cannot be used: {error}") from None
+        self._connection = RedisConnection(url, password)
         self._names = tuple(names)
         self._patterns = tuple(patterns)
         self._relay = relay
@@ -130,23 +73,23 @@ class Source:
             while True:
                 try:
                     async with asyncio.timeout(CONNECT_TIMEOUT):
-                        await self._connection.connect()  # type: ignore[no-untyped-call]
+                        await self._connection.connect()
                     await self._subscribe_and_relay()
-                except (RedisError, OSError) as error:
+                except CONNECTION_ERRORS as error:
                     failures = 0 if self.subscribed.is_set() else failures
                     self._note_down(error)
-                    await self._connection.disconnect(nowait=True)
+                    await self._connection.disconnect()
                 await asyncio.sleep(self._backoff.compute(min(failures, _MAX_EXPONENT)))
                 failures += 1
         finally:
             self.subscribed.clear()
-            await self._connection.disconnect(nowait=True)
+            await self._connection.disconnect()
 
     async def _subscribe_and_relay(self) -> None:
         if self._patterns:
-            await self._connection.send_command("PSUBSCRIBE", *self._patterns)
+            await self._connection.send("PSUBSCRIBE", *self._patterns)
         if self._names:
-            await self._connection.send_command("SUBSCRIBE", *self._names)
+            await self._connection.send("SUBSCRIBE", *self._names)
         pings = asyncio.create_task(self._ping())
         try:
             await self._read()
@@ -158,24 +101,22 @@ class Source:
         """Make Redis say something: what is quiet and what is hung look alike otherwise."""
         while True:
             await asyncio.sleep(PING_INTERVAL)
-            await self._connection.send_command("PING")
+            await self._connection.send("PING")
 
     async def _read(self) -> None:
-        parser = self._connection._parser
-        assert isinstance(parser, BatchParser)
         self._awaited = {name.encode() for name in (*self._patterns, *self._names)}
         async with asyncio.timeout(SILENCE) as self._silence:
             while True:
-                messages = self._messages(await parser.read_batch())
+                messages = self._messages(await self._connection.read_batch())
                 if messages:
-                    await self._relay_and_flush(messages, parser)
+                    await self._relay_and_flush(messages)
                 self._note_heard()
 
     def _note_heard(self) -> None:
         if not self._awaited:
             self._silence.reschedule(asyncio.get_running_loop().time() + SILENCE)
 
-    async def _relay_and_flush(self, messages: list[Message], parser: BatchParser) -> None:
+    async def _relay_and_flush(self, messages: list[Message]) -> None:
         """Relay the messages of a read with what comes right behind them, and flush once."""
         started = time.monotonic()
         until = started + MAX_WAIT
@@ -187,7 +128,7 @@ class Source:
                 # The relay may have taken its time, and is none of Redis' silence.
                 self._note_heard()
                 await asyncio.sleep(wait)
-                gathered = await self._gather(parser, until)
+                gathered = await self._gather(until)
                 if wait:
                     self._pace.note_wait(gathered)
         finally:
@@ -195,16 +136,16 @@ class Source:
             self._flush()
             self._pace.note_flush(flushing, time.monotonic(), waited=wait > 0)
 
-    async def _gather(self, parser: BatchParser, until: float) -> int:
+    async def _gather(self, until: float) -> int:
         """Relay what has come by now, until there is no more or time is up; returns how many messages."""
         gathered = 0
         while True:
             # One turn of the loop finds the socket readable, and the next one reads it.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            if not parser.waiting:
+            if not self._connection.waiting:
                 return gathered
-            messages = self._messages(await parser.read_batch())
+            messages = self._messages(await self._connection.read_batch())
             gathered += len(messages)
             self._relay(messages)
             self._note_heard()
@@ -247,36 +188,4 @@ class Source:
         self.tried.set()
         if self._down_since is None:
             self._down_since = time.monotonic()
-            log.warning("source down: trying again until it is back", cause=_explain(error))
-
-
-def _check_url(url: str) -> None:
-    """Refuse a URL that cannot be taken apart, without quoting it: what is misread may be a part of the password."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        known = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
-    except ValueError:
-        known = False
-    if not known or "@" in parts.path + parts.query + parts.fragment:
-        raise ConfigurationError(
-            "the Redis URL cannot be used: expected redis://USER:PASSWORD@HOST:PORT/DB, rediss:// or unix://PATH, "
-            "with /, ?, #, @ and % of a password as %2F, %3F, %23, %40 and %25"
-        )
-    for option, _ in urllib.parse.parse_qsl(parts.query):
-        if option not in _URL_OPTIONS and not option.startswith(_TLS_OPTIONS):
-            raise ConfigurationError(
-                f"the Redis URL cannot be used: it has the option {option!r}, expected db, client_name or ssl_…"
-            )
-
-
-def _explain(error: Exception) -> str:
-    """Say in one clause what is wrong between here and Redis; no error's text holds a password."""
-    if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
-        return "Redis asks for another user or password"
-    if isinstance(error, NoPermissionError):
-        return "the Redis user lacks the right to subscribe to these channels"
-    if isinstance(error, InvalidResponse):
-        return "what answers there does not speak Redis' protocol"
-    if isinstance(error, TimeoutError):
-        return "Redis does not answer"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+            log.warning("source down: trying again until it is back", cause=explain(error))
