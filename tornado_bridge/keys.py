@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import re
 import secrets
 import stat
 import time
@@ -23,6 +22,7 @@ import msgspec
 import tomli_w
 
 from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.excerpts import toml_place
 
 LOCK_TIMEOUT = 10.0  # seconds that a writer waits for another one
 
@@ -242,9 +242,7 @@ def _parse(path: Path, raw: bytes) -> tuple[int, list[Key]]:
     except UnicodeDecodeError:
         raise KeyFileError(path, "is not UTF-8") from None
     except (ValueError, RecursionError) as error:
-        # Only where it is: the rest of tomllib's text may quote the file, and so a digest.
-        place = re.search(r" \(at [a-z0-9, ]+\)", str(error))
-        raise KeyFileError(path, f"is not TOML{place[0] if place else ''}") from None
+        raise KeyFileError(path, f"is not TOML{toml_place(error)}") from None
     rows, next_id = document.get("keys", []), document.get("next_id")
     if not document.keys() <= {"next_id", "keys"} or not isinstance(rows, list):
         raise KeyFileError(path, "has more than next_id and [[keys]] rows")

@@ -242,7 +242,7 @@ REDIS_URL = (
         ("port", "65536", f"{PORT}, got '65536'"),
         ("port", "80.5", f"{PORT}, got '80.5'"),
         ("port", "nan", f"{PORT}, got 'nan'"),
-        ("port", "1" * 5_000, f"{PORT}, got '{'1' * 63}…"),
+        ("port", "1" * 5_000, f"{PORT}, got '{'1' * 62}…"),
         ("metrics_port", "-1", f"{PORT}, got '-1'"),
         ("host", "", "expected an address or a host name, got ''"),
         ("host", "a\nb", "expected an address or a host name, got 'a\\nb'"),
@@ -322,7 +322,7 @@ def test_an_unusable_line_of_a_file_is_told_with_the_file(line: str, expected: s
 )
 def test_a_file_that_is_no_toml_is_told_without_what_is_in_it(text: str | bytes, place: str, tmp_path: Path) -> None:
     config = toml(tmp_path, text)
-    assert refusal(config=config) == f"--config: {config} is no TOML file{place}"
+    assert refusal(config=config) == f"--config: {config} is not a TOML file{place}"
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

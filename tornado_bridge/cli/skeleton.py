@@ -7,15 +7,13 @@ from pathlib import Path
 import tornado_bridge
 from tornado_bridge import discovery
 from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.excerpts import excerpt
 
 PREFIX = "tornado-bridge-"
 
 MAX_NAME = 40
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*").fullmatch
-
-# As much of an unusable name is repeated, in characters.
-_SHOWN = 64
 
 _PYPROJECT = """\
 [build-system]
@@ -173,7 +171,7 @@ def write(name: str, directory: Path) -> Path:
     if not _NAME(name) or len(name) > MAX_NAME:
         raise ConfigurationError(
             f"NAME: expected at most {MAX_NAME} lower-case letters and digits, with single hyphens between them and a "
-            f"letter first, got {name[:_SHOWN]!r}"
+            f"letter first, got {excerpt(repr(name))}"
         )
     for candidate in discovery.installed():
         if candidate.name == name:

@@ -19,6 +19,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.excerpts import printable
 
 # Channels in one subscribe message (PROTOCOL.md section 2).
 BATCH = 20
@@ -37,11 +38,6 @@ _FORMS = {
     "trade_signal": "{direction} {strength} at {price}",
 }
 _GREEN, _RED, _DIM, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
-
-
-def printable(text: str) -> str:
-    """Return `text` with everything escaped that could move a cursor, change a colour or turn the line around."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def envelope_line(envelope: Mapping[str, Any], received: datetime.datetime, *, colour: bool = False) -> str:

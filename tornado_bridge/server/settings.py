@@ -1,7 +1,6 @@
 """The settings of a server: names, defaults, units and help, in one place."""
 
 import os
-import re
 import tomllib
 import urllib.parse
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, Valid
 from tornado_bridge import discovery
 from tornado_bridge.bridge import DEFAULT_LIMITS
 from tornado_bridge.errors import ConfigurationError, PluginError
+from tornado_bridge.excerpts import excerpt, toml_place
 from tornado_bridge.server.setting_types import Amount, Count, Directory, Exchange, Names, Origin, Port, RedisUrl, Text
 
 ENVIRONMENT_PREFIX = "TORNADO_BRIDGE_"
@@ -28,10 +28,6 @@ GROUPS = ("Server", "Redis", "Plugins", "Clients", "Slow clients", "Logging")
 # Where a setting can come from, besides the environment and a file, as an error says it.
 COMMAND_LINE = "on the command line"
 DEFAULT = "by default"
-
-# As much of an unusable value is repeated, in characters.
-_SHOWN = 64
-
 
 _FILE = "the path of a file"
 _PORT = "a port from 0 to 65535"
@@ -277,9 +273,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationError(f"--config: {path} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        # Only where it is: the rest may quote the file, and so a password.
-        place = re.search(r" \(at [a-z0-9, ]+\)", str(error))
-        raise ConfigurationError(f"--config: {path} is no TOML file{place[0] if place else ''}") from None
+        raise ConfigurationError(f"--config: {path} is not a TOML file{toml_place(error)}") from None
 
 
 def _sentence(error: ValidationError, given: Mapping[str, Any], sources: Mapping[str, str]) -> str:
@@ -294,9 +288,5 @@ def _sentence(error: ValidationError, given: Mapping[str, Any], sources: Mapping
             f"{option(name)} is required, {COMMAND_LINE}, in the environment ({environment_variable(name)}) or in the "
             f"--config file: expected {extra['expected']}"
         )
-    shown = "" if extra["secret"] else f", got {_shortened(repr(given[name]))}"
+    shown = "" if extra["secret"] else f", got {excerpt(repr(given[name]))}"
     return f"{option(name)} {sources[name]}: expected {extra['expected']}{shown}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
