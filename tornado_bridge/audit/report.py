@@ -5,6 +5,7 @@ import json
 
 from tornado_bridge.audit.auditor import Report, TypeAudit
 from tornado_bridge.cli import tables
+from tornado_bridge.discovery import origin
 
 _HEADING = ("OUTPUT", "INPUT", "DECLARED", "OUTPUTS", "INPUTS")
 
@@ -16,7 +17,7 @@ def as_text(report: Report) -> str:
 
 def _block(audit: TypeAudit) -> str:
     lines = [
-        f"{audit.event_type}: plugin {audit.plugin} of {_origin(audit)}",
+        f"{audit.event_type}: plugin {audit.plugin} of {origin(audit.distribution, audit.version)}",
         f"from {audit.source} to {audit.channel}",
         _cases(audit),
         "",
@@ -57,7 +58,7 @@ def _section(audit: TypeAudit) -> list[str]:
         "",
         f"## {audit.event_type}",
         "",
-        f"- Plugin: {audit.plugin} of {_origin(audit)}",
+        f"- Plugin: {audit.plugin} of {origin(audit.distribution, audit.version)}",
         f"- Source: `{audit.source}`",
         f"- Channel: `{audit.channel}`",
         f"- Reads: {', '.join(f'`{member}`' for member in audit.reads)}",
@@ -84,10 +85,6 @@ def _rows(audit: TypeAudit) -> list[tuple[str, str, str, str, str]]:
 
 def _cases(audit: TypeAudit) -> str:
     return f"{audit.cases} events: {', '.join(f'{count} {kind}' for kind, count in audit.outcomes.items()) or 'none'}"
-
-
-def _origin(audit: TypeAudit) -> str:
-    return f"{audit.distribution} {audit.version}".strip()
 
 
 def _conclusion(report: Report) -> str:
