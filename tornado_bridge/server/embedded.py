@@ -38,8 +38,7 @@ class EmbeddedRedis:
     @property
     def url(self) -> str:
         """The address for a Redis client; of use once started."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"redis://{host}:{self.port}/0"
+        return f"redis://{authority(self.host, self.port)}/0"
 
     def start(self) -> None:
         """Bind and serve from a daemon thread; does nothing if it serves already.
@@ -76,6 +75,11 @@ class EmbeddedRedis:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def authority(host: str, port: int) -> str:
+    """Return host and port as they stand in a URL, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _Server(TcpFakeServer):
@@ -116,4 +120,4 @@ def _bind(host: str, port: int) -> _Server:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return _Server(family, address)
     except OSError as error:
-        raise ConfigurationError(f"embedded Redis cannot listen on {host}:{port}: {error.strerror}") from None
+        raise ConfigurationError(f"embedded Redis cannot listen on {authority(host, port)}: {error.strerror}") from None

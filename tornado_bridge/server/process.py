@@ -18,7 +18,7 @@ from tornado_bridge.bridge import Limits, WebSocketBridge
 from tornado_bridge.discovery import Candidate
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.keys import KeyFile, KeyWatch
-from tornado_bridge.server.embedded import EmbeddedRedis
+from tornado_bridge.server.embedded import EmbeddedRedis, authority
 from tornado_bridge.server.setting_types import EMBEDDED
 from tornado_bridge.server.settings import COMMAND_LINE, Settings
 from tornado_bridge.web import app
@@ -76,14 +76,14 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
             with _listening(settings, "metrics_port", settings.metrics_port):
                 metrics, metrics_port = serve_metrics(bridge, settings.host, settings.metrics_port)
             stack.callback(metrics.stop)
-            log.info("metrics", url=f"http://{_bracketed(settings.host)}:{metrics_port}/metrics")
+            log.info("metrics", url=f"http://{authority(settings.host, metrics_port)}/metrics")
         starting = asyncio.create_task(bridge.start())
         first = asyncio.create_task(bridge.first_try())
         failed = asyncio.create_task(bridge.failure())
         stopped = asyncio.create_task(stopping.wait())
         await asyncio.wait({first, failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
-            on_listening(f"http://{_bracketed(settings.host)}:{port}")
+            on_listening(f"http://{authority(settings.host, port)}")
         await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         fault = failed.exception() if failed.done() else None
         _ignore_signals()
@@ -183,10 +183,6 @@ def _listening(settings: Settings, name: str, port: int) -> Iterator[None]:
         raise settings.refusal(
             "host" if no_address else name, f"{settings.host} port {port} cannot be listened on ({problem})"
         ) from None
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 @contextlib.contextmanager
