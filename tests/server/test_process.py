@@ -31,6 +31,7 @@ from tests.support.servers import (
     serving,
     socket_left_by_tornado,
 )
+from tornado_bridge.bridge import Limits
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.ingest.source import Source
 from tornado_bridge.keys import KeyFile, KeyWatch
@@ -337,15 +338,17 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
         "redis_password": "hunter2",
         "exchange_id": "7",
         "exchange_name": "kraken",
-        "ping_interval": 1.0,
-        "max_connections": 2,
-        "max_connections_per_key": 3,
-        "max_subscriptions": 4,
-        "skip_bytes": 5,
-        "abort_bytes": 6,
-        "slow_timeout": 7.0,
-        "rate_limit": 8.0,
-        "rate_burst": 9,
+        "limits": Limits(
+            ping_interval=1.0,
+            max_connections=2,
+            max_connections_per_key=3,
+            max_subscriptions=4,
+            skip_bytes=5,
+            abort_bytes=6,
+            slow_timeout=7.0,
+            rate_limit=8.0,
+            rate_burst=9,
+        ),
         "compression": True,
     }
 
