@@ -441,21 +441,6 @@ async def test_an_embedded_redis_at_no_host_name_is_refused(keys: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
-    [
-        "redis://cache?hunter2=1",
-        "redis://cache?socket_timeout=hunter2",
-        "rediss://cache?ssl_cert_reqs=hunter2",
-    ],
-)
-@pytest.mark.gen_test
-async def test_an_option_in_the_url_that_redis_does_not_have_is_refused_untold(url: str, keys: Path) -> None:
-    assert await refusal(settings(keys, url)) == (
-        "--redis-url on the command line: expected options behind its ? that redis-py has"
-    )
-
-
-@pytest.mark.parametrize(
     ("exchange", "problem"),
     [
         ("a b:coinbase", "the exchange id must be 1 to 64 letters, digits, _ or -"),

@@ -229,7 +229,8 @@ COUNT = "expected a whole number from 1 to 2147483647"
 AMOUNT = "expected a number above 0"
 REDIS_URL = (
     "expected redis://HOST:PORT, rediss://HOST:PORT, unix://PATH or embedded://HOST:PORT, "
-    "in which a password's / ? # @ are %2F %3F %23 %40"
+    "with / ? # @ % of a password as %2F %3F %23 %40 %25, "
+    "and after a ? only db, client_name, username, password and redis-py's ssl_ options"
 )
 
 
@@ -373,7 +374,7 @@ def test_abortion_at_the_threshold_of_skipping_is_allowed() -> None:
     "url",
     [
         "redis://127.0.0.1",
-        "redis://user:hunter2@[::1]:6379/0?socket_timeout=3",
+        "redis://user:hunter2@[::1]:6379/0?client_name=bridge",
         "redis://:p%2Fw%23@cache:6379",
         "rediss://cache:6380/0",
         "unix:///run/redis.sock?db=1",
@@ -404,6 +405,11 @@ def test_a_redis_url_is_taken_as_it_is(url: str) -> None:
         "embedded://127.0.0.1",
         "embedded://:6399",
         "embedded://127.0.0.1:99999",
+        "embedded://127.0.0.1:port",
+        "embedded://127.0.0.1:6399/0",
+        "embedded://127.0.0.1:6399?db=1",
+        "embedded://user@127.0.0.1:6399",
+        "embedded://a cache:6399",
         5,
     ],
 )
@@ -420,9 +426,13 @@ def test_a_redis_url_of_another_form_is_refused(url: object) -> None:
         "redis://hunter2/x@cache:6379",
         "redis://hunter2#x@cache:6379",
         "redis://u:2?hunter2@cache:6379",
+        "redis://cache?hunter2=1",
+        "redis://cache?socket_timeout=hunter2",
+        "rediss://cache?ssl_cert_reqs=hunter2",
+        "embedded://:hunter2/x@cache:6379",
     ],
 )
-def test_a_password_that_would_tear_the_url_is_refused_untold(url: str) -> None:
+def test_a_url_that_may_hold_a_piece_of_a_password_in_the_wrong_place_is_refused_without_a_word_of_it(url: str) -> None:
     assert refusal({"redis_url": url}) == f"--redis-url on the command line: {REDIS_URL}"
 
 
@@ -540,8 +550,9 @@ def test_the_password_of_the_environment_beats_the_file_that_a_config_names(tmp_
     assert found.password() == "from the environment"
 
 
-def test_two_passwords_are_refused() -> None:
-    found = settled({"redis_url": "redis://:hunter2@cache"}, None, {variable("redis_password"): "hunter3"})
+@pytest.mark.parametrize("url", ["redis://:hunter2@cache", "unix:///run/redis.sock?password=hunter2"])
+def test_two_passwords_are_refused(url: str) -> None:
+    found = settled({"redis_url": url}, None, {variable("redis_password"): "hunter3"})
     with pytest.raises(ConfigurationError) as caught:
         found.password()
     assert str(caught.value) == (

@@ -11,13 +11,13 @@ import socket
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 
-import redis.asyncio
 import structlog
 
 from tornado_bridge.bridge import Limits, WebSocketBridge
 from tornado_bridge.discovery import Candidate
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.keys import KeyFile, KeyWatch
+from tornado_bridge.redis_client import has_password
 from tornado_bridge.server.embedded import EmbeddedRedis, authority
 from tornado_bridge.server.setting_types import EMBEDDED
 from tornado_bridge.server.settings import COMMAND_LINE, Settings
@@ -133,13 +133,8 @@ def _redis(settings: Settings, stack: contextlib.ExitStack | contextlib.AsyncExi
             raise settings.refusal("redis_url", str(error)) from None
         except UnicodeError:
             raise settings.refusal("redis_url", "expected a host name of this machine") from None
-    if parts.password and settings.source("redis_url") == COMMAND_LINE:
+    if has_password(settings.redis_url) and settings.source("redis_url") == COMMAND_LINE:
         log.warning("a password in the Redis URL can be seen by others: use --redis-password-file")
-    try:
-        redis.asyncio.ConnectionPool.from_url(settings.redis_url).make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, redis.RedisError):
-        # The text may quote the URL.
-        raise settings.refusal("redis_url", "expected options behind its ? that redis-py has") from None
     return settings.redis_url, password
 
 

@@ -2,7 +2,6 @@
 
 import os
 import tomllib
-import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from tornado_bridge import discovery
 from tornado_bridge.bridge import DEFAULT_LIMITS
 from tornado_bridge.errors import ConfigurationError, PluginError
 from tornado_bridge.excerpts import excerpt, toml_place
+from tornado_bridge.redis_client import has_password
 from tornado_bridge.server.setting_types import Amount, Count, Directory, Exchange, Names, Origin, Port, RedisUrl, Text
 
 ENVIRONMENT_PREFIX = "TORNADO_BRIDGE_"
@@ -70,7 +70,8 @@ class Settings(BaseModel):
         "redis://127.0.0.1:6379/0",
         "Redis",
         "redis://HOST:PORT, rediss://HOST:PORT, unix://PATH or embedded://HOST:PORT, "
-        "in which a password's / ? # @ are %2F %3F %23 %40",
+        "with / ? # @ % of a password as %2F %3F %23 %40 %25, "
+        "and after a ? only db, client_name, username, password and redis-py's ssl_ options",
         "redis://, rediss:// or unix:// URL; embedded://HOST:PORT starts an embedded Redis there. "
         "A password in it is visible to every user of the machine: use --redis-password-file.",
         secret=True,
@@ -211,7 +212,7 @@ class Settings(BaseModel):
             password = self.redis_password.get_secret_value()
         else:
             return None
-        if urllib.parse.urlsplit(self.redis_url).password is not None:
+        if has_password(self.redis_url):
             raise self.refusal("redis_url", "expected no password in it, since there is another one beside it")
         return password
 
