@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,11 @@ from tests.support.raw import (
     until,
 )
 from tests.support.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, free_port
-from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.bridge import Limits, WebSocketBridge
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.ingest import relay
-from tornado_bridge.keys import FixedKeys, Key, KeyFile, KeyRing, KeyWatch
+from tornado_bridge.key_file import KeyFile, KeyWatch
+from tornado_bridge.keys import FixedKeys, Key, KeyRing
 from tornado_bridge.web import app
 from tornado_bridge.wire.frames import CloseCode
 
@@ -67,9 +69,11 @@ async def publish(server: RedisServer, *messages: tuple[str, str | bytes]) -> No
 
 @asynccontextmanager
 async def started(redis_url: str, **options: Any) -> AsyncIterator[tuple[WebSocketBridge, int]]:
-    """Give a started bridge and its port; after its stop nothing may be held."""
+    """Give a started bridge and its port; after its stop nothing may be held. `options` may be limits, too."""
+    limits = Limits(**{field.name: options.pop(field.name) for field in fields(Limits) if field.name in options})
     bridge = WebSocketBridge(
-        **{"redis_url": redis_url, "exchange_id": 1, "exchange_name": "coinbase", "keys": keys("one"), **options}
+        **{"redis_url": redis_url, "exchange_id": 1, "exchange_name": "coinbase", "keys": keys("one"), **options},
+        limits=limits,
     )
     await bridge.start()
     server, port = app.serve(bridge, host="127.0.0.1", port=0)
@@ -84,7 +88,7 @@ async def started(redis_url: str, **options: Any) -> AsyncIterator[tuple[WebSock
 
 def keys(*texts: str, **members: Any) -> FixedKeys:
     """Return keys whose text is their name, with ids from 1."""
-    rows = [KeyRing.single(text, text).get(1) for text in texts]
+    rows = [KeyRing.single(text, text).find(text) for text in texts]
     return FixedKeys(
         KeyRing(
             Key(id, row.name, row.sha256, row.created, **members) for id, row in enumerate(rows, 1) if row is not None
@@ -1004,7 +1008,7 @@ async def test_each_plugin_has_its_record(bridge: WebSocketBridge) -> None:
 
 
 class FailingKeys(FixedKeys):
-    def poll(self) -> None:
+    async def refresh(self) -> None:
         raise RuntimeError("a fault of ours")
 
 

@@ -286,7 +286,7 @@ class WebSocketBridge:
         while True:
             await asyncio.sleep(min(WATCH_INTERVAL, self._slow_rule.timeout / 4))
             self._abort_overdue()
-            self._poll_keys()
+            await self.refresh_keys()
 
     def _abort_overdue(self) -> None:
         now = time.monotonic()
@@ -296,20 +296,16 @@ class WebSocketBridge:
             elif outlet.overdue(now):
                 outlet.abort_slow()
 
-    def _poll_keys(self) -> None:
-        change = self._keys.poll()
-        if change is not None and change.problem is None:
-            log.info("key file read anew")
-        elif change is not None:
-            log.error("key file cannot be used: the keys stay as they were", cause=change.problem)
-        # The ring, not the change: another bridge that has the same keys may have been told of it.
+    async def refresh_keys(self) -> None:
+        """Take over changed keys at once, and disconnect the clients whose key is not active any more."""
+        await self._keys.refresh()
+        # Whether the ring is another one, not what this refresh has found: two bridges may share their keys.
         if self._keys.ring is self._ring:
             return
         ring = self._ring = self._keys.ring
         for connection in tuple(self._connections):
-            held = connection.allowance.key
-            key = ring.get(held.id)
-            if key is None or not key.active or key.sha256 != held.sha256:
+            key = ring.current(connection.allowance.key)
+            if key is None:
                 connection.dismiss(CloseCode.UNAUTHORIZED, KEY_REVOKED)
             else:
                 connection.allowance.key = key

@@ -24,7 +24,7 @@ from tests.server.test_settings import EXAMPLES
 from tests.support.servers import CANDLE_SOURCE, BridgeProcess, RedisServer, bridge_process, serving
 from tornado_bridge import cli
 from tornado_bridge.errors import BridgeError, ConfigurationError
-from tornado_bridge.keys import KeyFile
+from tornado_bridge.key_file import KeyFile
 from tornado_bridge.server.settings import Settings
 
 CANDLE = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'

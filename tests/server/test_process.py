@@ -34,7 +34,7 @@ from tests.support.servers import (
 from tornado_bridge.bridge import Limits
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.ingest.source import Source
-from tornado_bridge.keys import KeyFile, KeyWatch
+from tornado_bridge.key_file import KeyFile, KeyWatch
 from tornado_bridge.server import process
 from tornado_bridge.server.settings import Settings, settle
 
@@ -331,7 +331,7 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
     )
     with pytest.raises(Seen):
         await process.serve(settled, Listening())
-    assert [key.name for key in seen.pop("keys")._file.read()] == ["tests"]
+    assert [key.name for key in seen.pop("keys").ring.active()] == ["tests"]
     assert [candidate.name for candidate in seen.pop("plugins")] == ["candle"]
     assert seen == {
         "redis_url": "redis://cache:6380",
@@ -357,10 +357,10 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
 async def test_a_bridge_that_fails_ends_the_server_with_an_error_that_quotes_nothing(
     keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poll(_: KeyWatch) -> None:
+    async def refresh(_: KeyWatch) -> None:
         raise RuntimeError("something private")
 
-    monkeypatch.setattr(KeyWatch, "poll", poll)
+    monkeypatch.setattr(KeyWatch, "refresh", refresh)
     with pytest.raises(BridgeError, match=r"^the bridge has failed: RuntimeError$"):
         await process.serve(settings(keys, "embedded://127.0.0.1:0"), Listening())
 

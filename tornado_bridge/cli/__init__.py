@@ -23,7 +23,8 @@ from tornado_bridge.cli import tables, tail
 from tornado_bridge.cli.options import PROGRAM, SettingsCommand, chooses_plugins, given, setting_option, version_option
 from tornado_bridge.cli.plugins import plugins
 from tornado_bridge.errors import BridgeError, ConfigurationError
-from tornado_bridge.keys import Key, KeyFile
+from tornado_bridge.key_file import KeyFile
+from tornado_bridge.keys import Key
 from tornado_bridge.registry import Registry
 from tornado_bridge.server import process, settings
 from tornado_bridge.server.settings import KEY_VARIABLE

@@ -16,7 +16,7 @@ import structlog
 from tornado_bridge.bridge import Limits, WebSocketBridge
 from tornado_bridge.discovery import Candidate
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
-from tornado_bridge.keys import KeyFile, KeyWatch
+from tornado_bridge.key_file import KeyFile, KeyWatch
 from tornado_bridge.redis_client import has_password
 from tornado_bridge.server.embedded import EmbeddedRedis, authority
 from tornado_bridge.server.setting_types import EMBEDDED
