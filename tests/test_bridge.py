@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from tornado_bridge.bridge import Limits, WebSocketBridge
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.ingest import relay
 from tornado_bridge.key_file import KeyFile, KeyWatch
-from tornado_bridge.keys import FixedKeys, Key, KeyRing
+from tornado_bridge.keys import FixedKeys, Key, KeyRing, digest
 from tornado_bridge.web import app
 from tornado_bridge.wire.frames import CloseCode
 
@@ -513,6 +514,27 @@ async def test_a_key_that_two_bridges_share_is_revoked_in_both(redis_server: Red
             key_file.revoke("alice")
             assert await one.frame() == closed(4001, "API key revoked")
             assert await two.frame() == closed(4001, "API key revoked")
+
+
+@pytest.mark.gen_test
+async def test_a_key_that_expires_closes_its_clients_although_no_key_changes(redis_server: RedisServer) -> None:
+    now = datetime(2026, 2, 19, 12, tzinfo=UTC)
+    midnight = datetime(2026, 2, 20, tzinfo=UTC)
+    ring = KeyRing(
+        [
+            Key(1, "one", digest("one"), now, expires=midnight),
+            Key(2, "two", digest("two"), now),
+        ],
+        lambda: now,
+    )
+    async with started(redis_server.url, keys=FixedKeys(ring), slow_timeout=0.1) as (_, port):
+        with await subscribed(port, "one") as one, await subscribed(port, "two") as two:
+            now = midnight
+            assert await one.frame() == closed(4001, "API key revoked")
+            with await RawClient.open(port, "one") as again:
+                assert await again.frame() == closed(4001, "Invalid API key")
+            await two.send(SUBSCRIBE)
+            assert await two.message() == SUBSCRIBED
 
 
 @pytest.mark.gen_test

@@ -17,7 +17,7 @@ import time
 import tomllib
 import traceback
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -50,8 +50,10 @@ created = 2026-02-19T13:00:00Z
 ALICE_ONLY = "next_id = 3\n" + ALICE
 BOTH = "next_id = 3\n" + ALICE + BOB
 REVOKED = "revoked = 2026-02-20T12:00:00Z\n"
+EXPIRES = "expires = 2026-02-21T12:00:00Z\n"
 
 NOON = datetime(2026, 2, 19, 12, tzinfo=UTC)
+FAR = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def names_beside(path: Path) -> list[str]:
 
 
 def test_a_file_is_read_with_every_member(path: Path) -> None:
-    text = BOTH + REVOKED + 'max_connections = 2\nchannels = ["candles:BTC-USD:*", "signals:*:1h"]\n'
+    text = BOTH + REVOKED + EXPIRES + 'max_connections = 2\nchannels = ["candles:BTC-USD:*", "signals:*:1h"]\n'
     assert put(path, text).read() == (
         Key(1, "alice", ALICE_SHA256, datetime(2026, 2, 19, 12, tzinfo=UTC)),
         Key(
@@ -104,8 +106,15 @@ def test_a_file_is_read_with_every_member(path: Path) -> None:
             revoked=datetime(2026, 2, 20, 12, tzinfo=UTC),
             max_connections=2,
             channels=("candles:BTC-USD:*", "signals:*:1h"),
+            expires=datetime(2026, 2, 21, 12, tzinfo=UTC),
         ),
     )
+
+
+@pytest.mark.parametrize("rest", ["", REVOKED])
+def test_rows_of_one_name_are_read_if_all_but_one_are_revoked(path: Path, rest: str) -> None:
+    text = "next_id = 3\n" + ALICE + REVOKED + BOB.replace("bob", "alice") + rest
+    assert [key.name for key in put(path, text).read()] == ["alice", "alice"]
 
 
 def test_a_file_without_rows_has_no_keys(path: Path) -> None:
@@ -171,7 +180,8 @@ def test_a_name_with_a_nul_character_is_refused() -> None:
         ("next_id = 3.0" + ALICE, "has no next_id"),
         ("next_id = 2\n" + ALICE + BOB, "has no next_id"),
         (BOTH.replace("id = 2", "id = 1"), "has two rows with the same id"),
-        (BOTH.replace("bob", "alice"), "has two rows with the same name"),
+        (BOTH.replace("bob", "alice"), "has two rows with the same name, neither of them revoked"),
+        (BOTH.replace("bob", "alice") + EXPIRES, "has two rows with the same name, neither of them revoked"),
         (BOTH.replace(BOB_SHA256, ALICE_SHA256), "has two rows with the same sha256"),
         (f'next_id = 3\nkeys = ["{ALICE_SHA256}"]', "is wrong in row 1: Expected `object`, got `str`"),
         (BOTH + f'{ALICE_SHA256} = "{ALICE_TEXT}"', "has an unknown member or a quoted time in row 2"),
@@ -179,6 +189,10 @@ def test_a_name_with_a_nul_character_is_refused() -> None:
         (BOTH + 'revoked = "2026-02-19T13:00:00Z"', "quoted time in row 2"),
         (BOTH.replace("13:00:00Z", "13:00:00"), r"row 2: Expected `datetime` with a timezone.*`\$.created`"),
         (BOTH.replace("13:00:00Z", "13:00:00+01:00"), "row 2: times must be in UTC"),
+        (BOTH + 'expires = "2026-02-19T13:00:00Z"', "quoted time in row 2"),
+        (BOTH + "expires = 2026-02-19T13:00:00", r"row 2: Expected `datetime` with a timezone.*`\$.expires`"),
+        (BOTH + "expires = 2026-02-19T13:00:00+01:00", "row 2: times must be in UTC"),
+        (BOTH + "expires = 30", r"row 2: Expected `datetime \| null`, got `int` - at `\$.expires`"),
         (BOTH + "revoked = 2026-02-19", r"row 2: Expected `datetime \| null`, got `date`"),
         (BOTH + "revoked = false", r"row 2: Expected `datetime \| null`, got `bool`"),
         (BOTH.replace("id = 2\n", ""), "row 2: Object missing required field `id`"),
@@ -211,8 +225,16 @@ def test_a_file_that_is_wrong_anywhere_is_refused_without_its_secrets(path: Path
 # Creating
 
 
-def test_a_new_key_is_256_bits_of_text(path: Path) -> None:
-    assert len(base64.urlsafe_b64decode(KeyFile(path).create("alice") + "=")) == 32
+def test_a_new_key_is_tb_and_256_bits_of_text(path: Path) -> None:
+    prefix, random = KeyFile(path).create("alice")[:3], KeyFile(path).create("bob")[3:]
+    assert prefix == "tb_"
+    assert len(base64.urlsafe_b64decode(random + "=")) == 32
+
+
+def test_a_key_without_the_prefix_stays_valid(path: Path) -> None:
+    found = KeyRing(put(path, BOTH).read()).find(ALICE_TEXT)
+    assert found is not None
+    assert found.name == "alice"
 
 
 def test_two_new_keys_are_different(path: Path) -> None:
@@ -233,7 +255,7 @@ def test_the_text_of_a_new_key_opens_that_key(path: Path) -> None:
 
 
 def test_a_new_key_is_written_as_a_toml_row(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda size: ALICE_TEXT)
+    monkeypatch.setattr(secrets, "token_urlsafe", lambda size: "alice")
     KeyFile(path).create("alice", max_connections=2, channels=["candles:BTC-USD:*"])
     (row,) = rows(path)
     created = row.pop("created")
@@ -242,7 +264,7 @@ def test_a_new_key_is_written_as_a_toml_row(path: Path, monkeypatch: pytest.Monk
     assert row == {
         "id": 1,
         "name": "alice",
-        "sha256": ALICE_SHA256,
+        "sha256": "fbe015b6e3c22ee40052d93b609417eb6bd3ed94b15bd408944b082028a37ff0",
         "max_connections": 2,
         "channels": ["candles:BTC-USD:*"],
     }
@@ -340,6 +362,139 @@ def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
         KeyFile(tmp_path / "none" / "keys.toml").create("alice")
 
 
+def test_a_new_key_may_expire(path: Path) -> None:
+    KeyFile(path).create("alice", expires=FAR)
+    assert rows(path)[0]["expires"] == FAR
+    assert KeyFile(path).read()[0].expires == FAR
+
+
+@pytest.mark.parametrize(
+    ("expires", "problem"),
+    [
+        (NOON, "it would have expired already"),
+        (FAR.replace(tzinfo=None), r"Expected `datetime` with a timezone component - at `\$.expires`"),
+        (FAR.replace(tzinfo=timezone(timedelta(hours=1))), "times must be in UTC"),
+    ],
+)
+def test_a_key_that_cannot_expire_so_is_refused(path: Path, expires: datetime, problem: str) -> None:
+    with pytest.raises(KeyFileError, match=f"refuses such a key: {problem}$"):
+        KeyFile(path).create("alice", expires=expires)
+    assert names_beside(path) == []
+
+
+# Rotating
+
+
+def test_a_rotated_key_opens_by_its_new_text_alone(path: Path) -> None:
+    text = put(path, BOTH).rotate("alice")
+    ring = KeyRing(KeyFile(path).read())
+    found = ring.find(text)
+    assert text.startswith("tb_")
+    assert found is not None
+    assert found.name == "alice"
+    assert ring.find(ALICE_TEXT) is None
+
+
+def test_a_rotated_key_has_a_new_row_with_the_limits_of_the_old_one(path: Path) -> None:
+    limits = 'max_connections = 2\nchannels = ["candles:*:*"]\n'
+    put(path, BOTH + limits).rotate("bob")
+    _, old, new = KeyFile(path).read()
+    assert (old.id, old.name, old.sha256) == (2, "bob", BOB_SHA256)
+    assert old.revoked == new.created
+    assert (new.id, new.name, new.revoked) == (3, "bob", None)
+    assert (new.max_connections, new.channels) == (2, ("candles:*:*",))
+    assert abs(new.created - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_key_may_be_rotated_again(path: Path) -> None:
+    file = put(path, ALICE_ONLY)
+    first, second = file.rotate("alice"), file.rotate("alice")
+    ring = KeyRing(file.read())
+    assert [row.id for row in file.read()] == [1, 3, 4]
+    assert (ring.find(first), [key.id for key in ring.active()]) == (None, [4])
+    assert ring.find(second) is not None
+
+
+def test_a_rotated_key_expires_when_the_old_one_would_have(path: Path) -> None:
+    put(path, BOTH + f"expires = {FAR.isoformat()}\n").rotate("bob")
+    assert [key.expires for key in KeyFile(path).read()] == [None, FAR, FAR]
+
+
+def test_a_rotated_key_may_expire_at_another_time(path: Path) -> None:
+    put(path, BOTH + f"expires = {FAR.isoformat()}\n").rotate("bob", expires=FAR + timedelta(days=1))
+    assert [key.expires for key in KeyFile(path).read()] == [None, FAR, FAR + timedelta(days=1)]
+
+
+def test_a_key_that_has_expired_is_rotated_only_with_another_time(path: Path) -> None:
+    file = put(path, BOTH + EXPIRES)
+    with pytest.raises(KeyFileError, match="refuses such a key: it would have expired already"):
+        file.rotate("bob")
+    assert path.read_text() == BOTH + EXPIRES
+    text = file.rotate("bob", expires=FAR)
+    assert KeyRing(file.read()).find(text) is not None
+
+
+@pytest.mark.parametrize("name", ["bob", ALICE_TEXT])
+def test_a_key_that_is_not_in_use_is_not_rotated_and_not_repeated(path: Path, name: str) -> None:
+    file = put(path, BOTH + REVOKED)
+    with pytest.raises(KeyFileError) as refusal:
+        file.rotate(name)
+    assert str(refusal.value) == f"API key file {path} has no active key of that name"
+    assert path.read_text() == BOTH + REVOKED
+
+
+@pytest.mark.parametrize("change", ["rotate", "revoke", "withdraw"])
+def test_a_change_in_a_missing_file_leaves_no_file_behind(path: Path, change: str) -> None:
+    with pytest.raises(KeyFileError, match="cannot be read: No such file or directory"):
+        getattr(KeyFile(path), change)("alice")
+    assert names_beside(path) == []
+
+
+# Withdrawing
+
+
+def test_a_withdrawn_key_leaves_no_row_and_its_id_is_not_used_again(path: Path) -> None:
+    file = put(path, BOTH)
+    text = file.create("carol")
+    file.withdraw("carol")
+    assert [key.name for key in file.read()] == ["alice", "bob"]
+    assert KeyRing(file.read()).find(text) is None
+    file.create("carol")
+    assert [key.id for key in file.read()] == [1, 2, 4]
+
+
+def test_the_only_key_of_a_file_may_be_withdrawn(path: Path) -> None:
+    file = KeyFile(path)
+    file.create("alice")
+    file.withdraw("alice")
+    assert file.read() == ()
+
+
+def test_a_withdrawn_rotation_makes_the_old_key_valid_again(path: Path) -> None:
+    file = put(path, BOTH)
+    before = file.read()
+    file.rotate("alice")
+    file.withdraw("alice")
+    assert file.read() == before
+
+
+def test_a_withdrawn_rotation_leaves_earlier_rotations_as_they_are(path: Path) -> None:
+    file = put(path, ALICE_ONLY)
+    first = file.rotate("alice")
+    before = file.read()
+    file.rotate("alice")
+    file.withdraw("alice")
+    assert file.read() == before
+    assert KeyRing(before).find(first) is not None
+
+
+def test_an_unknown_name_is_not_withdrawn_and_not_repeated(path: Path) -> None:
+    file = put(path, BOTH + REVOKED)
+    with pytest.raises(KeyFileError) as refusal:
+        file.withdraw("bob")
+    assert str(refusal.value) == f"API key file {path} has no active key of that name"
+
+
 # Revoking
 
 
@@ -349,7 +504,7 @@ def test_a_revoked_row_stays_and_has_the_time(path: Path) -> None:
     assert alice.revoked is not None
     assert abs(alice.revoked - datetime.now(UTC)) < timedelta(minutes=1)
     assert (alice.id, alice.name, alice.sha256, alice.created) == (1, "alice", ALICE_SHA256, NOON)
-    assert bob.active
+    assert bob.revoked is None
 
 
 def test_an_unknown_name_is_not_revoked_and_not_repeated(path: Path) -> None:
@@ -364,12 +519,6 @@ def test_a_revoked_key_is_not_revoked_again(path: Path) -> None:
     with pytest.raises(KeyFileError, match="has no active key of that name"):
         file.revoke("bob")
     assert path.read_text() == BOTH + REVOKED
-
-
-def test_a_revocation_in_a_missing_file_leaves_no_file_behind(path: Path) -> None:
-    with pytest.raises(KeyFileError, match="cannot be read: No such file or directory"):
-        KeyFile(path).revoke("alice")
-    assert names_beside(path) == []
 
 
 # How the file is replaced
@@ -669,6 +818,18 @@ def test_a_write_in_place_that_sets_the_time_back_is_noticed(path: Path) -> None
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     refresh(watch)
     assert watch.ring.find(BOB_TEXT) is not None
+
+
+@pytest.mark.gen_test
+async def test_a_key_expires_by_the_clock_of_the_watch(path: Path) -> None:
+    now = NOON
+    watch = KeyWatch(put(path, BOTH + EXPIRES), lambda: now)
+    assert watch.ring.find(BOB_TEXT) is not None
+    now = datetime(2026, 2, 21, 12, tzinfo=UTC)
+    assert watch.ring.find(BOB_TEXT) is None
+    put(path, BOTH + EXPIRES + "max_connections = 3\n")
+    await watch.refresh()
+    assert watch.ring.find(BOB_TEXT) is None
 
 
 @pytest.mark.gen_test

@@ -19,6 +19,19 @@ NOON_ELSEWHERE = datetime(2026, 2, 19, 12, tzinfo=timezone(timedelta(hours=1)))
 ALICE = Key(1, "alice", ALICE_SHA256, NOON)
 BOB = Key(2, "bob", BOB_SHA256, NOON)
 REVOKED_BOB = Key(2, "bob", BOB_SHA256, NOON, revoked=NOON)
+MIDNIGHT = datetime(2026, 2, 20, tzinfo=UTC)
+EXPIRING_BOB = Key(2, "bob", BOB_SHA256, NOON, expires=MIDNIGHT)
+SECOND = timedelta(seconds=1)
+
+
+class Clock:
+    """A clock that stands until it is set."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
 
 
 def test_a_digest_is_the_sha_256_of_the_text() -> None:
@@ -37,17 +50,22 @@ def test_the_repr_of_a_key_shows_id_and_name_alone() -> None:
 
 
 def test_a_key_without_a_revoked_time_is_active() -> None:
-    assert ALICE.active
+    assert ALICE.active_at(datetime(9999, 1, 1, tzinfo=UTC))
 
 
-def test_a_key_that_is_revoked_from_a_future_time_on_is_not_active() -> None:
-    assert not Key(1, "alice", ALICE_SHA256, NOON, datetime(9999, 1, 1, tzinfo=UTC)).active
+def test_a_key_with_a_revoked_time_in_the_future_is_not_active() -> None:
+    assert not Key(1, "alice", ALICE_SHA256, NOON, datetime(9999, 1, 1, tzinfo=UTC)).active_at(NOON)
 
 
-@pytest.mark.parametrize(("created", "revoked"), [(NOON_ELSEWHERE, None), (NOON, NOON_ELSEWHERE)])
-def test_a_key_with_a_time_that_is_not_in_utc_is_refused(created: datetime, revoked: datetime | None) -> None:
+def test_a_key_is_active_until_it_expires() -> None:
+    assert EXPIRING_BOB.active_at(MIDNIGHT - SECOND)
+    assert not EXPIRING_BOB.active_at(MIDNIGHT)
+
+
+@pytest.mark.parametrize("member", ["created", "revoked", "expires"])
+def test_a_key_with_a_time_that_is_not_in_utc_is_refused(member: str) -> None:
     with pytest.raises(ValueError, match="times must be in UTC"):
-        Key(1, "alice", ALICE_SHA256, created, revoked)
+        Key(**{"id": 1, "name": "alice", "sha256": ALICE_SHA256, "created": NOON, member: NOON_ELSEWHERE})  # type: ignore[arg-type]
 
 
 # The ring
@@ -82,6 +100,33 @@ def test_a_key_of_an_earlier_ring_is_found_as_it_is_now() -> None:
 )
 def test_a_key_of_an_earlier_ring_is_not_found_if_it_is_not_active_any_more(later: list[Key]) -> None:
     assert KeyRing(later).current(ALICE) is None
+
+
+def test_a_key_that_expires_is_found_until_then() -> None:
+    clock = Clock(MIDNIGHT - SECOND)
+    ring = KeyRing([ALICE, EXPIRING_BOB], clock)
+    assert (ring.find(BOB_TEXT), ring.current(BOB)) == (EXPIRING_BOB, EXPIRING_BOB)
+    assert ring.active() == [ALICE, EXPIRING_BOB]
+    clock.now = MIDNIGHT
+    assert (ring.find(BOB_TEXT), ring.current(BOB), ring.active()) == (None, None, [ALICE])
+
+
+def test_a_ring_counts_the_keys_that_have_expired() -> None:
+    clock = Clock(MIDNIGHT - SECOND)
+    later = Key(3, "carol", "c" * 64, NOON, expires=MIDNIGHT + SECOND)
+    revoked = Key(4, "dave", "d" * 64, NOON, revoked=NOON, expires=MIDNIGHT)
+    ring = KeyRing([ALICE, later, EXPIRING_BOB, revoked], clock)
+    counts = []
+    for _ in range(4):
+        counts.append(ring.expired)
+        clock.now += SECOND
+    assert counts == [0, 1, 2, 2]
+
+
+def test_a_ring_goes_by_the_time_of_now() -> None:
+    past, future = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+    assert KeyRing([Key(1, "alice", ALICE_SHA256, NOON, expires=past)]).find(ALICE_TEXT) is None
+    assert KeyRing([Key(1, "alice", ALICE_SHA256, NOON, expires=future)]).find(ALICE_TEXT) is not None
 
 
 def test_a_ring_of_one_key_needs_no_file() -> None:

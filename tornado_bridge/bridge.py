@@ -92,7 +92,7 @@ class WebSocketBridge:
         self.registry = Registry(plugins)
         self.compression = compression
         self._keys = keys
-        self._ring = keys.ring
+        self._seen_keys = (keys.ring, keys.ring.expired)
         self.limits = limits
         self._admission = Admission(
             places=limits.max_connections_per_key,
@@ -299,10 +299,11 @@ class WebSocketBridge:
     async def refresh_keys(self) -> None:
         """Take over changed keys at once, and disconnect the clients whose key is not active any more."""
         await self._keys.refresh()
-        # Whether the ring is another one, not what this refresh has found: two bridges may share their keys.
-        if self._keys.ring is self._ring:
+        ring = self._keys.ring
+        # Not what this refresh has found: two bridges may share their keys. A key also expires without a new ring.
+        if (ring, ring.expired) == self._seen_keys:
             return
-        ring = self._ring = self._keys.ring
+        self._seen_keys = (ring, ring.expired)
         for connection in tuple(self._connections):
             key = ring.current(connection.allowance.key)
             if key is None:

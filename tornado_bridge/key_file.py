@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +26,9 @@ from tornado_bridge.keys import Key, KeyRing, digest, utc_now
 
 log = structlog.get_logger(__name__)
 
+# How the text of a new key begins, so that people and secret scanners recognise one. Keys of any other form stay valid.
+PREFIX = "tb_"
+
 # Seconds that a writer waits for another one.
 LOCK_TIMEOUT = 10.0
 
@@ -33,7 +37,7 @@ LOCK_TIMEOUT = 10.0
 SECOND_LOOK = 0.3
 
 _MEMBERS = {member.name for member in fields(Key)}
-_TIMES = ("created", "revoked")
+_TIMES = ("created", "revoked", "expires")
 
 
 class KeyFileError(ConfigurationError):
@@ -60,34 +64,85 @@ class KeyFile:
         with self._naming("read"):
             return tuple(_parse(self.path, _contents(self.path)[1])[1])
 
-    def create(self, name: str, max_connections: int | None = None, channels: Sequence[str] = ()) -> str:
+    def create(
+        self,
+        name: str,
+        max_connections: int | None = None,
+        channels: Sequence[str] = (),
+        expires: datetime | None = None,
+    ) -> str:
         """Add a key and return its text, which is stored nowhere. A missing file is made, with mode 0600.
 
         Raises KeyFileError for a name that any row has, also a revoked one, for an invalid name, for a limit below 1,
-        and for a channel that is not 1 to 128 characters or has control characters.
+        for a channel that is not 1 to 128 characters or has control characters, and for a time to expire that has
+        passed or is not in UTC.
         """
-        text = secrets.token_urlsafe(32)
-        new = Key(1, name, digest(text), utc_now(), None, max_connections, tuple(channels))
-        try:
-            msgspec.convert(asdict(new), Key)
-        except msgspec.ValidationError as error:
-            raise KeyFileError(self.path, f"refuses such a key: {error}") from None
+        text, new = self._new(name, max_connections, tuple(channels), expires)
         with self._changing() as (next_id, keys):
             if any(key.name == name for key in keys):
                 raise KeyFileError(self.path, f"has a key {name} already (a revoked one keeps its name)")
             keys.append(replace(new, id=next_id))
         return text
 
-    def revoke(self, name: str) -> None:
-        """Revoke a key for ever; raises KeyFileError if no active key has that name."""
+    def rotate(self, name: str, expires: datetime | None = None) -> str:
+        """Replace a key by a new one of the same name, limits and channels, and return the new text.
+
+        The old key is revoked and keeps its row. The new one expires when the old one would have, unless `expires` is
+        given. Raises KeyFileError if no key of that name is in use, and if the new one would have expired already.
+        """
         # A missing file is refused here, before a lock file is made beside it.
         self.read()
+        with self._changing() as (next_id, keys):
+            index = self._index(name, keys)
+            old = keys[index]
+            text, new = self._new(name, old.max_connections, old.channels, expires or old.expires)
+            # The same time in both rows lets `withdraw` find the old one.
+            keys[index] = replace(old, revoked=new.created)
+            keys.append(replace(new, id=next_id))
+        return text
+
+    def revoke(self, name: str) -> None:
+        """Revoke a key for ever; raises KeyFileError if no key of that name is in use."""
+        self.read()
         with self._changing() as (_, keys):
-            index = next((i for i, key in enumerate(keys) if key.name == name and key.active), None)
-            if index is None:
-                # The name is not repeated: someone may have typed the key itself in its place.
-                raise KeyFileError(self.path, "has no active key of that name")
+            index = self._index(name, keys)
             keys[index] = replace(keys[index], revoked=utc_now())
+
+    def withdraw(self, name: str) -> None:
+        """Undo the last `create` or `rotate` of a name, for a new key whose text could not be shown to anyone.
+
+        The new row is removed. After `rotate` the old key is valid again. Raises KeyFileError if no key of that name
+        is in use.
+        """
+        self.read()
+        with self._changing() as (_, keys):
+            withdrawn = keys.pop(self._index(name, keys))
+            for index, key in enumerate(keys):
+                if key.name == name and key.revoked == withdrawn.created:
+                    keys[index] = replace(key, revoked=None)
+
+    def _new(
+        self, name: str, max_connections: int | None, channels: tuple[str, ...], expires: datetime | None
+    ) -> tuple[str, Key]:
+        """Return the text of a new key, and its row with an id to be replaced."""
+        text = PREFIX + secrets.token_urlsafe(32)
+        now = utc_now()
+        try:
+            new = Key(1, name, digest(text), now, None, max_connections, channels, expires)
+            msgspec.convert(asdict(new), Key)
+        except (ValueError, msgspec.ValidationError) as error:
+            raise KeyFileError(self.path, f"refuses such a key: {error}") from None
+        if not new.active_at(now):
+            raise KeyFileError(self.path, "refuses such a key: it would have expired already")
+        return text, new
+
+    def _index(self, name: str, keys: Sequence[Key]) -> int:
+        """Return the index of the one key of this name that is not revoked."""
+        for index, key in enumerate(keys):
+            if key.name == name and key.revoked is None:
+                return index
+        # The name is not repeated: someone may have typed the key itself in its place.
+        raise KeyFileError(self.path, "has no active key of that name")
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[tuple[int, list[Key]]]:
@@ -112,17 +167,21 @@ class KeyFile:
 
 
 class KeyWatch:
-    """The keys of a file that others write, as `ring`; raises KeyFileError if the file is invalid at the start."""
+    """The keys of a file that others write, as `ring`.
 
-    def __init__(self, file: KeyFile) -> None:
+    `clock` returns the time in UTC, for keys that expire. Raises KeyFileError if the file is invalid at the start.
+    """
+
+    def __init__(self, file: KeyFile, clock: Callable[[], datetime] = utc_now) -> None:
         self._path = file.path
+        self._clock = clock
         self._refreshing = asyncio.Lock()
         self._problem: str | None = None
         self._spare = _SpareDescriptor()
         with file._naming("read"):
             found, raw = _contents(self._path)
         self._seen: tuple[int, ...] | None = _state(found)
-        self.ring = KeyRing(_parse(self._path, raw)[1])
+        self.ring = KeyRing(_parse(self._path, raw)[1], clock)
 
     async def refresh(self) -> None:
         """Read the file again if it has changed, and log the outcome. An invalid file leaves the ring as it is.
@@ -178,7 +237,7 @@ class KeyWatch:
 
     def _compare(self, raw: bytes) -> "_Reading":
         """Parse the file and compare its keys with those known until now."""
-        ring = KeyRing(_parse(self._path, raw)[1])
+        ring = KeyRing(_parse(self._path, raw)[1], self._clock)
         before = self.ring.active()
         lost = sum(ring.current(key) is None for key in before)
         return _Reading(ring, active=len(ring.active()), lost=lost, torn=lost > len(before) / 2)
@@ -273,9 +332,12 @@ def _parse(path: Path, raw: bytes) -> tuple[int, list[Key]]:
         # msgspec reads a time from text too, and a dataclass takes members that it does not have.
         if not row.keys() <= _MEMBERS or any(isinstance(row.get(member), str) for member in _TIMES):
             raise KeyFileError(path, f"has an unknown member or a quoted time in row {number}")
-    for member in ("id", "name", "sha256"):
+    for member in ("id", "sha256"):
         if len({row[member] for row in rows}) < len(rows):
             raise KeyFileError(path, f"has two rows with the same {member}")
+    names = [key.name for key in keys if key.revoked is None]
+    if len(set(names)) < len(names):
+        raise KeyFileError(path, "has two rows with the same name, neither of them revoked")
     if type(next_id) is not int or next_id < 1 or any(key.id >= next_id for key in keys):
         raise KeyFileError(path, "has no next_id that is a whole number above 0 and above every id")
     return next_id, keys

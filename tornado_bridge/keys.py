@@ -5,7 +5,8 @@ guessed, and a look-up by digest takes no longer for a text that is nearly right
 """
 
 import hashlib
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Protocol, Self
@@ -35,7 +36,8 @@ def digest(text: str) -> str:
 class Key:
     """One API key. All times are in UTC; raises ValueError for another time zone.
 
-    Without `channels` the key may have all channels, and without `max_connections` the server's limit holds.
+    Without `channels` the key may have all channels, without `max_connections` the server's limit holds, and without
+    `expires` the key does not expire.
     """
 
     id: Annotated[int, msgspec.Meta(ge=1)]
@@ -45,26 +47,28 @@ class Key:
     revoked: Annotated[datetime, _UTC_TIME] | None = None
     max_connections: Annotated[int, msgspec.Meta(ge=1)] | None = None
     channels: tuple[Annotated[str, _CHANNEL], ...] = ()
+    expires: Annotated[datetime, _UTC_TIME] | None = None
 
     def __post_init__(self) -> None:
-        if any(time and time.utcoffset() for time in (self.created, self.revoked)):
+        if any(time and time.utcoffset() for time in (self.created, self.revoked, self.expires)):
             raise ValueError("times must be in UTC")
 
     def __repr__(self) -> str:
         return f"Key(id={self.id}, name={self.name!r})"
 
-    @property
-    def active(self) -> bool:
-        """Whether the key lets clients in. A `revoked` time in the future has revoked the key already."""
-        return self.revoked is None
+    def active_at(self, now: datetime) -> bool:
+        """Tell whether the key lets clients in. A `revoked` time in the future has revoked the key already."""
+        return self.revoked is None and (self.expires is None or now < self.expires)
 
 
 class KeyRing:
-    """The active ones of some keys, in memory."""
+    """A set of keys in memory. `clock` returns the time in UTC, for keys that expire."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        self._by_digest = {key.sha256: key for key in keys if key.active}
+    def __init__(self, keys: Iterable[Key], clock: Callable[[], datetime] = utc_now) -> None:
+        self._clock = clock
+        self._by_digest = {key.sha256: key for key in keys if key.revoked is None}
         self._by_id = {key.id: key for key in self._by_digest.values()}
+        self._expiries = sorted(key.expires for key in self._by_digest.values() if key.expires is not None)
 
     @classmethod
     def single(cls, name: str, text: str) -> Self:
@@ -75,7 +79,8 @@ class KeyRing:
 
     def find(self, text: str) -> Key | None:
         """Return the active key with this text."""
-        return self._by_digest.get(digest(text))
+        key = self._by_digest.get(digest(text))
+        return key if key is not None and key.active_at(self._clock()) else None
 
     def current(self, key: Key) -> Key | None:
         """Return a key of an earlier ring as this ring has it, None if it is no longer active.
@@ -83,11 +88,17 @@ class KeyRing:
         A key is the same one if it has the same id and the same text.
         """
         found = self._by_id.get(key.id)
-        return found if found is not None and found.sha256 == key.sha256 else None
+        return found if found is not None and found.sha256 == key.sha256 and found.active_at(self._clock()) else None
 
     def active(self) -> list[Key]:
         """Return the active keys."""
-        return list(self._by_digest.values())
+        now = self._clock()
+        return [key for key in self._by_digest.values() if key.active_at(now)]
+
+    @property
+    def expired(self) -> int:
+        """How many keys have expired; while this stays the same, the active keys do."""
+        return bisect_right(self._expiries, self._clock())
 
 
 class Keys(Protocol):
