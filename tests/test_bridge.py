@@ -1053,11 +1053,11 @@ async def test_a_stop_is_no_failure(redis_server: RedisServer) -> None:
 # Settings
 
 
-@pytest.mark.parametrize("exchange_id", ["", "1:2", "*", "é", "x" * 65, "1\n"])
+@pytest.mark.parametrize("exchange_id", ["", "-1", "1:2", "*", "é", "x" * 65, "1\n"])
 def test_an_exchange_id_that_could_be_more_than_a_part_of_a_channel_is_refused(exchange_id: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         WebSocketBridge(redis_url="redis://", exchange_id=exchange_id, exchange_name="coinbase", keys=keys("one"))
-    assert str(refusal.value) == "the exchange id must be 1 to 64 letters, digits, _ or -"
+    assert str(refusal.value) == "the exchange id must be 1 to 64 letters, digits, _ or -, and not begin with -"
 
 
 @pytest.mark.parametrize("exchange_name", ["", " coinbase", "<b>", "x" * 65, "coinbase\n"])

@@ -38,7 +38,7 @@ KEY_REVOKED = "API key revoked"
 TOO_MANY_CONNECTIONS = "Connection limit exceeded"
 SHUTTING_DOWN = "Server shutting down"
 
-_EXCHANGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
+_EXCHANGE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}").fullmatch
 _EXCHANGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}").fullmatch
 
 
@@ -86,7 +86,7 @@ class WebSocketBridge:
     ) -> None:
         exchange_id = str(exchange_id)
         if not _EXCHANGE_ID(exchange_id):
-            raise ConfigurationError("the exchange id must be 1 to 64 letters, digits, _ or -")
+            raise ConfigurationError("the exchange id must be 1 to 64 letters, digits, _ or -, and not begin with -")
         if not _EXCHANGE_NAME(exchange_name):
             raise ConfigurationError("the exchange name must be 1 to 64 letters, digits, spaces, '.', '_' or '-'")
         self.registry = Registry(plugins)

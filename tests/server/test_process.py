@@ -299,6 +299,43 @@ async def test_there_are_no_metrics_unless_asked_for(keys: Path, log_lines: LogL
     assert [line for line in log_lines.all() if line["event"] == "metrics"] == []
 
 
+@pytest.mark.gen_test(timeout=20)
+async def test_each_unknown_variable_is_one_warning(keys: Path, log_lines: LogLines) -> None:
+    environment = {
+        "TORNADO_BRIDGE_PROT": "hunter2",
+        f"TORNADO_BRIDGE_{'X' * 100}": "hunter2",
+        "TORNADO_BRIDGE_COLOUR\n": "hunter2",
+    }
+    async with serve(settings(keys, "embedded://127.0.0.1:0", environment)) as listening:
+        await listening.url()
+    event = "unknown variable in the environment: it is ignored"
+    assert [dict(log_lines.take(event)) for _ in environment] == [
+        {"event": event, "log_level": "warning", "variable": r"TORNADO_BRIDGE_COLOUR\n"},
+        {
+            "event": event,
+            "log_level": "warning",
+            "variable": "TORNADO_BRIDGE_PROT",
+            "nearest": "TORNADO_BRIDGE_PORT",
+        },
+        {"event": event, "log_level": "warning", "variable": f"TORNADO_BRIDGE_{'X' * 48}…"},
+    ]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_the_service_links_of_kubernetes_are_one_line(keys: Path, log_lines: LogLines) -> None:
+    environment = {"TORNADO_BRIDGE_SERVICE_HOST": "10.0.0.1", "TORNADO_BRIDGE_PORT": "tcp://10.0.0.1:8765"}
+    async with serve(settings(keys, "embedded://127.0.0.1:0", environment)) as listening:
+        await listening.url()
+    lines = [line for line in log_lines.all() if "Kubernetes" in line["event"]]
+    assert lines == [
+        {
+            "event": "service links of Kubernetes in the environment: they are ignored",
+            "log_level": "info",
+            "variables": "TORNADO_BRIDGE_PORT TORNADO_BRIDGE_SERVICE_HOST",
+        }
+    ]
+
+
 class Seen(Exception):
     """What a bridge was made with is known."""
 
@@ -443,7 +480,8 @@ async def test_an_embedded_redis_at_no_host_name_is_refused(keys: Path) -> None:
 @pytest.mark.parametrize(
     ("exchange", "problem"),
     [
-        ("a b:coinbase", "the exchange id must be 1 to 64 letters, digits, _ or -"),
+        ("a b:coinbase", "the exchange id must be 1 to 64 letters, digits, _ or -, and not begin with -"),
+        ("-1:x", "the exchange id must be 1 to 64 letters, digits, _ or -, and not begin with -"),
         ("1: x", "the exchange name must be 1 to 64 letters, digits, spaces, '.', '_' or '-'"),
     ],
 )

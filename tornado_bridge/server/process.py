@@ -16,9 +16,11 @@ import structlog
 from tornado_bridge.bridge import Limits, WebSocketBridge
 from tornado_bridge.discovery import Candidate
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
+from tornado_bridge.excerpts import excerpt
 from tornado_bridge.key_file import KeyFile, KeyWatch
 from tornado_bridge.redis_client import has_password
 from tornado_bridge.server.embedded import EmbeddedRedis, authority
+from tornado_bridge.server.environment import Environment
 from tornado_bridge.server.setting_types import EMBEDDED
 from tornado_bridge.server.settings import COMMAND_LINE, Settings
 from tornado_bridge.web import app
@@ -58,6 +60,7 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
     stopping = asyncio.Event()
     _stop_on_signals(stopping)
     _raise_file_limit()
+    _log_environment(settings.environment)
     async with contextlib.AsyncExitStack() as stack:
         redis_url, password = _redis(settings, stack)
         bridge = _bridge(settings, redis_url, password)
@@ -118,6 +121,16 @@ def _ignore_signals() -> None:
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _log_environment(environment: Environment) -> None:
+    """Log the variables that were meant as settings and are none, and those of Kubernetes that look like settings."""
+    for variable, nearest in environment.unknown.items():
+        hint = {} if nearest is None else {"nearest": nearest}
+        log.warning("unknown variable in the environment: it is ignored", variable=excerpt(variable), **hint)
+    if environment.service_links:
+        links = " ".join(map(excerpt, environment.service_links))
+        log.info("service links of Kubernetes in the environment: they are ignored", variables=links)
 
 
 def _redis(settings: Settings, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> tuple[str, str | None]:
