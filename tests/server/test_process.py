@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import http.client
 import json
 import os
+import pty
 import re
 import resource
 import signal
 import socket
+import subprocess
 import sys
+import termios
 import time
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator
@@ -22,8 +26,10 @@ import redis
 import websockets
 from websockets.sync.client import connect
 
+from tests.support.raw import until
 from tests.support.servers import (
     CANDLE_SOURCE,
+    BridgeProcess,
     LogLines,
     RedisServer,
     bridge_process,
@@ -31,6 +37,7 @@ from tests.support.servers import (
     serving,
     socket_left_by_tornado,
 )
+from tornado_bridge import bridge
 from tornado_bridge.bridge import Limits
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.ingest.source import Source
@@ -53,6 +60,15 @@ def _file_limit() -> Iterator[None]:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Give back the signals that a server handles, and then ignores."""
+    handlers = {number: signal.getsignal(number) for number in (*process.STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -666,6 +682,137 @@ def test_a_second_signal_does_not_break_the_drain_off(tmp_path: Path, redis_serv
             assert time.monotonic() < deadline
             process.process.send_signal(signal.SIGTERM)
         assert process.finish()[0] == 0
+
+
+# Signals that do not stop it
+
+
+@pytest.fixture
+def never_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bridge that looks at nothing by itself during the test."""
+    monkeypatch.setattr(bridge, "WATCH_INTERVAL", 3600.0)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_sighup_reads_the_keys_at_once(keys: Path, never_polled: None, log_lines: LogLines) -> None:
+    settled = settings(keys, "embedded://127.0.0.1:0", slow_timeout="14400")
+    async with serve(settled) as listening:
+        url = await listening.url()
+        key = await asyncio.to_thread(KeyFile(keys).create, "later")
+        stream = f"ws{url.removeprefix('http')}/public/v1/stream"
+        async with websockets.connect(stream, additional_headers={"X-API-Key": key}) as refused:
+            with pytest.raises(websockets.ConnectionClosed, match="Invalid API key"):
+                await refused.recv()
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: "key file read anew" in [line["event"] for line in log_lines.all()])
+        async with websockets.connect(stream, additional_headers={"X-API-Key": key}) as admitted:
+            await admitted.send('{"action":"subscribe","channels":["candles:*:*"]}')
+            assert await admitted.recv() == '{"type":"subscribed","channels":["candles:*:*"]}'
+
+
+def wait_for_line(process: BridgeProcess, text: str) -> str:
+    """Read stderr up to the first line that holds a text, and return that line."""
+    while text not in (line := process.error_line()):
+        assert line
+    return line
+
+
+def test_sighup_takes_the_log_level_from_the_file_anew_and_loses_no_client(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text('log_level = "info"')
+    with (
+        serving(tmp_path, redis_server.url, "--config", str(config)) as (process, url, key),
+        connect(url, additional_headers={"X-API-Key": key}) as client,
+    ):
+        config.write_text('log_level = "debug"')
+        process.process.send_signal(signal.SIGHUP)
+        wait_for_line(process, "SIGHUP: the log level and the keys are read again")
+        answer(f"http{url.removeprefix('ws')}", "/healthz")
+        assert "[debug" in wait_for_line(process, "request")
+        config.write_text("log_level = 5")
+        process.process.send_signal(signal.SIGHUP)
+        line = wait_for_line(process, "settings cannot be used: the log level stays as it was")
+        assert "expected debug, info, warning or error, got 5" in line
+        answer(f"http{url.removeprefix('ws')}", "/healthz")
+        assert "[debug" in wait_for_line(process, "request")
+        client.send('{"action":"subscribe","channels":["candles:*:*"]}')
+        assert client.recv(timeout=5) == '{"type":"subscribed","channels":["candles:*:*"]}'
+
+
+def test_a_log_level_of_the_command_line_outlasts_sighup(tmp_path: Path, redis_server: RedisServer) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text("")
+    options = ("--config", str(config), "--log-level", "debug")
+    with serving(tmp_path, redis_server.url, *options) as (process, url, _):
+        config.write_text('log_level = "error"')
+        process.process.send_signal(signal.SIGHUP)
+        wait_for_line(process, "SIGHUP: the log level and the keys are read again")
+        answer(f"http{url.removeprefix('ws')}", "/healthz")
+        assert "[debug" in wait_for_line(process, "request")
+
+
+def test_sigusr1_is_ignored_with_a_line_and_loses_no_client(tmp_path: Path, redis_server: RedisServer) -> None:
+    with (
+        serving(tmp_path, redis_server.url) as (process, url, key),
+        connect(url, additional_headers={"X-API-Key": key}) as client,
+    ):
+        process.process.send_signal(signal.SIGUSR1)
+        assert "[info" in wait_for_line(process, "SIGUSR1 is ignored")
+        client.send('{"action":"subscribe","channels":["candles:*:*"]}')
+        assert client.recv(timeout=5) == '{"type":"subscribed","channels":["candles:*:*"]}'
+
+
+def test_a_key_is_revoked_within_two_seconds_while_no_descriptor_is_left_and_the_log_stays_short(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    with (
+        serving(tmp_path, redis_server.url) as (process, url, key),
+        connect(url, additional_headers={"X-API-Key": key}) as client,
+        contextlib.ExitStack() as crowd,
+    ):
+        descriptors = Path(f"/proc/{process.process.pid}/fd")
+        limit = len(list(descriptors.iterdir())) + 8
+        resource.prlimit(process.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        parts = urllib.parse.urlsplit(url)
+        # Some find no place any more, and stay in the backlog: the server's loop turns without a pause.
+        for _ in range(16):
+            crowd.enter_context(socket.create_connection((str(parts.hostname), parts.port), timeout=5))
+        deadline = time.monotonic() + 5
+        while len(list(descriptors.iterdir())) < limit:
+            assert time.monotonic() < deadline
+        KeyFile(tmp_path / "keys.toml").revoke("tests")
+        began = time.monotonic()
+        with pytest.raises(websockets.ConnectionClosed, match="API key revoked"):
+            client.recv(timeout=5)
+        assert time.monotonic() - began < 2
+        _, _, err = process.stop()
+    assert len(err.splitlines()) < 20
+
+
+def test_a_terminal_that_is_closed_ends_the_server(keys: Path) -> None:
+    terminal, end = pty.openpty()
+    options = ("--port", "0", "--exchange", "1:a", "--api-keys", str(keys), "--redis-url", "embedded://127.0.0.1:0")
+    with subprocess.Popen(
+        [sys.executable, "-m", "tornado_bridge", "serve", *options],
+        stdin=end,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        text=True,
+    ) as server:
+        os.close(end)
+        assert server.stdout is not None
+        assert server.stderr is not None
+        assert server.stdout.readline().startswith("listening on ")
+        # It is no hang-up while the terminal is there.
+        server.send_signal(signal.SIGHUP)
+        while "SIGHUP" not in server.stderr.readline():
+            assert server.poll() is None
+        os.close(terminal)
+        assert server.wait(15) == 0
 
 
 def test_an_embedded_redis_carries_events_of_any_client(tmp_path: Path) -> None:
