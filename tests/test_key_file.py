@@ -1031,6 +1031,15 @@ async def test_a_file_that_lost_half_of_its_keys_is_used_at_once(path: Path, mon
 
 
 @pytest.mark.gen_test
+async def test_a_file_whose_only_key_is_revoked_is_used_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_file, "SECOND_LOOK", 3600.0)
+    watch = KeyWatch(put(path, ALICE_ONLY))
+    KeyFile(path).revoke("alice")
+    await watch.refresh()
+    assert watch.ring.active() == []
+
+
+@pytest.mark.gen_test
 async def test_a_file_that_vanishes_before_the_second_look_is_a_problem(path: Path, log_lines: LogLines) -> None:
     watch = KeyWatch(put(path, THREE))
     before = watch.ring

@@ -32,8 +32,8 @@ PREFIX = "tb_"
 # Seconds that a writer waits for another one.
 LOCK_TIMEOUT = 10.0
 
-# A file that was only half copied can be valid TOML. One that lacks more than half of the active keys is read again
-# after this many seconds, and used if it is still the same.
+# A file that was only half copied can be valid TOML. One that lacks the rows of more than half of the active keys is
+# read again after this many seconds, and used if it is still the same. A revoked key keeps its row, so it needs no wait.
 SECOND_LOOK = 0.3
 
 _MEMBERS = {member.name for member in fields(Key)}
@@ -237,10 +237,11 @@ class KeyWatch:
 
     def _compare(self, raw: bytes) -> "_Reading":
         """Parse the file and compare its keys with those known until now."""
-        ring = KeyRing(_parse(self._path, raw)[1], self._clock)
-        before = self.ring.active()
+        keys = _parse(self._path, raw)[1]
+        ring, before, rows = KeyRing(keys, self._clock), self.ring.active(), {key.id for key in keys}
         lost = sum(ring.current(key) is None for key in before)
-        return _Reading(ring, active=len(ring.active()), lost=lost, torn=lost > len(before) / 2)
+        gone = sum(key.id not in rows for key in before)
+        return _Reading(ring, active=len(ring.active()), lost=lost, torn=gone > len(before) / 2)
 
     def _note_problem(self, error: KeyFileError | OSError) -> None:
         problem = str(error)
@@ -255,7 +256,7 @@ class KeyWatch:
 class _Reading:
     """The keys of a changed file. `lost` is how many keys were active before and are not any more.
 
-    `torn` is set if they are more than half, as in a file of which only a part has been written yet.
+    `torn` is set if the rows of more than half are gone, as in a file of which only a part has been written yet.
     """
 
     ring: KeyRing
