@@ -33,7 +33,7 @@ PREFIX = "tb_"
 LOCK_TIMEOUT = 10.0
 
 # A file that was only half copied can be valid TOML. One that lacks the rows of more than half of the active keys is
-# read again after this many seconds, and used if it is still the same. A revoked key keeps its row, so it needs no wait.
+# read again after this many seconds, and used if it is still the same. A revoked key keeps its row.
 SECOND_LOOK = 0.3
 
 _MEMBERS = {member.name for member in fields(Key)}
