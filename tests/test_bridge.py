@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ from tornado_bridge.bridge import Limits, WebSocketBridge
 from tornado_bridge.connections.disconnects import KEY_INVALID, KEY_REQUIRED, Disconnect
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.ingest import relay
-from tornado_bridge.keys import FixedKeys, Key, KeyFile, KeyRing, KeyWatch
+from tornado_bridge.key_file import KeyFile, KeyWatch
+from tornado_bridge.keys import FixedKeys, Key, KeyRing, digest
 from tornado_bridge.web import app, stream
 from tornado_bridge.wire.frames import CloseCode
 
@@ -86,7 +88,7 @@ async def started(redis_url: str, **options: Any) -> AsyncIterator[tuple[WebSock
 
 def keys(*texts: str, **members: Any) -> FixedKeys:
     """Return keys whose text is their name, with ids from 1."""
-    rows = [KeyRing.single(text, text).get(1) for text in texts]
+    rows = [KeyRing.single(text, text).find(text) for text in texts]
     return FixedKeys(
         KeyRing(
             Key(id, row.name, row.sha256, row.created, **members) for id, row in enumerate(rows, 1) if row is not None
@@ -511,6 +513,27 @@ async def test_a_key_that_two_bridges_share_is_revoked_in_both(redis_server: Red
             key_file.revoke("alice")
             assert await one.frame() == closed(4001, "API key revoked")
             assert await two.frame() == closed(4001, "API key revoked")
+
+
+@pytest.mark.gen_test
+async def test_a_key_that_expires_closes_its_clients_although_no_key_changes(redis_server: RedisServer) -> None:
+    now = datetime(2026, 2, 19, 12, tzinfo=UTC)
+    midnight = datetime(2026, 2, 20, tzinfo=UTC)
+    ring = KeyRing(
+        [
+            Key(1, "one", digest("one"), now, expires=midnight),
+            Key(2, "two", digest("two"), now),
+        ],
+        lambda: now,
+    )
+    async with started(redis_server.url, keys=FixedKeys(ring), slow_timeout=0.1) as (_, port):
+        with await subscribed(port, "one") as one, await subscribed(port, "two") as two:
+            now = midnight
+            assert await one.frame() == closed(4001, "API key revoked")
+            with await RawClient.open(port, "one") as again:
+                assert await again.frame() == closed(4001, "Invalid API key")
+            await two.send(SUBSCRIBE)
+            assert await two.message() == SUBSCRIBED
 
 
 @pytest.mark.gen_test
@@ -1006,7 +1029,7 @@ async def test_each_plugin_has_its_record(bridge: WebSocketBridge) -> None:
 
 
 class FailingKeys(FixedKeys):
-    def poll(self) -> None:
+    async def refresh(self) -> None:
         raise RuntimeError("a fault of ours")
 
 
@@ -1029,11 +1052,11 @@ async def test_a_stop_is_no_failure(redis_server: RedisServer) -> None:
 # Settings
 
 
-@pytest.mark.parametrize("exchange_id", ["", "1:2", "*", "é", "x" * 65, "1\n"])
+@pytest.mark.parametrize("exchange_id", ["", "-1", "1:2", "*", "é", "x" * 65, "1\n"])
 def test_an_exchange_id_that_could_be_more_than_a_part_of_a_channel_is_refused(exchange_id: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         WebSocketBridge(redis_url="redis://", exchange_id=exchange_id, exchange_name="coinbase", keys=keys("one"))
-    assert str(refusal.value) == "the exchange id must be 1 to 64 letters, digits, _ or -"
+    assert str(refusal.value) == "the exchange id must be 1 to 64 letters, digits, _ or -, and not begin with -"
 
 
 @pytest.mark.parametrize("exchange_name", ["", " coinbase", "<b>", "x" * 65, "coinbase\n"])

@@ -10,7 +10,7 @@ import tornado_bridge
 from tests.support.servers import bridge_process, serving
 from tornado_bridge.discovery import Candidate, choose, installed, single_files
 from tornado_bridge.errors import ConfigurationError, PluginError
-from tornado_bridge.keys import KeyFile
+from tornado_bridge.key_file import KeyFile
 from tornado_bridge.registry import Registry
 
 # Tells on disk that it was imported.

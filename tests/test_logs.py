@@ -1,7 +1,10 @@
+"""tornado_bridge.logs."""
+
 import io
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -55,6 +58,13 @@ def test_an_error_is_said_as_an_error(throttled: ThrottledLog, log_lines: LogLin
     throttled.error("plugin failed", plugin="note")
 
     assert lines_of(log_lines) == [{"event": "plugin failed", "plugin": "note", "log_level": "error"}]
+
+
+def test_a_piece_of_news_is_said_as_one(throttled: ThrottledLog, log_lines: LogLines) -> None:
+    throttled.info("client refused", code=4001)
+    throttled.info("client refused", code=4001)
+
+    assert lines_of(log_lines) == [{"event": "client refused", "code": 4001, "log_level": "info"}]
 
 
 def test_a_fault_that_repeats_within_10_seconds_is_said_once(
@@ -161,11 +171,13 @@ def test_two_logs_do_not_suppress_each_other(clock: Clock, log_lines: LogLines) 
 def process() -> Iterator[None]:
     """A process whose logging is not configured yet."""
     root = logging.getLogger()
-    handlers, level, settings = root.handlers, root.level, structlog.get_config()
+    loggers = [root, *map(logging.getLogger, logs._NEVER_AT_DEBUG)]
+    handlers, levels, settings = root.handlers, [logger.level for logger in loggers], structlog.get_config()
     root.handlers = []
     yield
     root.handlers = handlers
-    root.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
     structlog.configure(**settings)
 
 
@@ -332,3 +344,124 @@ def test_the_frames_of_an_exception_are_not_written(as_json: io.StringIO) -> Non
         logging.getLogger("other").exception("failed")
 
     assert json.loads(as_json.getvalue()).keys() == {"event", "level", "logger", "timestamp", "error"}
+
+
+# Floods
+
+
+@pytest.fixture
+def flooded(process: None, clock: Clock) -> io.StringIO:
+    """The JSON lines of a process whose floods are measured by `clock`."""
+    stream = io.StringIO()
+    logs.configure("info", "json", stream, clock=clock)
+    return stream
+
+
+def written(stream: io.StringIO) -> list[dict[str, object]]:
+    """Return what was written, without the times."""
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [{name: value for name, value in line.items() if name != "timestamp"} for line in lines]
+
+
+@pytest.mark.parametrize("name", ["tornado.general", "tornado.application", "tornado", "asyncio"])
+def test_of_a_line_that_repeats_within_10_seconds_one_is_written(name: str, flooded: io.StringIO, clock: Clock) -> None:
+    for number in range(1_000):
+        logging.getLogger(name).warning("Malformed request %d", number)
+        clock.now += 0.0099
+
+    assert written(flooded) == [{"event": "Malformed request 0", "level": "warning", "logger": name}]
+
+
+def test_after_10_seconds_the_line_is_written_again_with_the_number_suppressed(
+    flooded: io.StringIO, clock: Clock
+) -> None:
+    for number in range(4):
+        logging.getLogger("tornado.general").warning("Malformed request %d", number)
+    clock.now += 10
+    logging.getLogger("tornado.general").warning("Malformed request %d", 4)
+
+    assert written(flooded)[1:] == [
+        {"event": "Malformed request 4", "level": "warning", "logger": "tornado.general", "suppressed": 3}
+    ]
+
+
+def test_lines_of_another_logger_level_template_or_exception_are_written(flooded: io.StringIO) -> None:
+    general, application = logging.getLogger("tornado.general"), logging.getLogger("tornado.application")
+    for error in (None, ValueError(), ValueError(), OSError()):
+        general.warning("Malformed %s", "request", exc_info=error)
+    general.error("Malformed %s", "request")
+    general.warning("Malformed %s!", "request")
+    application.warning("Malformed %s", "request")
+
+    assert [(line["logger"], line["level"], line["event"], line.get("error")) for line in written(flooded)] == [
+        ("tornado.general", "warning", "Malformed request", None),
+        ("tornado.general", "warning", "Malformed request", "ValueError"),
+        ("tornado.general", "warning", "Malformed request", "OSError"),
+        ("tornado.general", "error", "Malformed request", None),
+        ("tornado.general", "warning", "Malformed request!", None),
+        ("tornado.application", "warning", "Malformed request", None),
+    ]
+
+
+def test_lines_that_differ_after_their_first_line_are_one(flooded: io.StringIO) -> None:
+    for number in range(3):
+        logging.getLogger("asyncio").error(f"Task exception was never retrieved\nfuture: <Task {number}>")
+
+    assert [line["event"] for line in written(flooded)] == ["Task exception was never retrieved"]
+
+
+def test_lines_of_plugins_and_of_our_own_are_all_written(flooded: io.StringIO) -> None:
+    for _ in range(3):
+        logging.getLogger("a_plugin").warning("odd price")
+        structlog.get_logger("tornado_bridge.bridge").warning("odd client")
+
+    assert [line["event"] for line in written(flooded)] == ["odd price", "odd client"] * 3
+
+
+def test_a_flood_of_many_threads_is_counted_whole(flooded: io.StringIO, clock: Clock) -> None:
+    def flood() -> None:
+        for _ in range(500):
+            logging.getLogger("asyncio").error("out of system resource")
+
+    threads = [threading.Thread(target=flood) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    clock.now += 10
+    logging.getLogger("asyncio").error("out of system resource")
+
+    assert [line.get("suppressed") for line in written(flooded)] == [None, 1_999]
+
+
+# Levels
+
+
+@pytest.mark.parametrize("name", ["fakeredis", "redis", "redis.asyncio.connection", "push_response"])
+def test_a_library_that_writes_payloads_at_debug_never_gets_that_far(process: None, name: str) -> None:
+    stream = io.StringIO()
+    logs.configure("debug", "text", stream)
+    logging.getLogger(name).debug("payload")
+    logging.getLogger(name).info("connected")
+
+    assert "payload" not in stream.getvalue()
+    assert "connected" in stream.getvalue()
+
+
+def test_such_a_library_obeys_a_higher_level(process: None) -> None:
+    stream = io.StringIO()
+    logs.configure("error", "text", stream)
+    logging.getLogger("fakeredis").warning("odd")
+
+    assert stream.getvalue() == ""
+
+
+def test_the_level_may_be_changed_later(text: io.StringIO) -> None:
+    logs.set_level("debug")
+    structlog.get_logger("bridge").debug("now")
+    logging.getLogger("fakeredis").debug("payload")
+    logs.set_level("error")
+    structlog.get_logger("bridge").warning("no more")
+    logging.getLogger("fakeredis").warning("nor this")
+
+    assert re.fullmatch(TIME + r" \[debug    \] now \[bridge\]\n", text.getvalue())

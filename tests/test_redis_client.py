@@ -15,7 +15,7 @@ from redis.exceptions import (
 
 from tests.support.servers import RedisServer, free_port
 from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.redis_client import CONNECTION_ERRORS, RedisConnection, check_url, explain
+from tornado_bridge.redis_client import CONNECTION_ERRORS, RedisConnection, check_url, explain, has_password
 
 # A password that a URL can only hold in its encoded form.
 PASSWORD = "p@ss:w/o?r#d%20é [x]&=+"
@@ -216,6 +216,21 @@ def test_an_option_with_an_invalid_value_is_refused_without_a_word_of_it(url: st
     with pytest.raises(ConfigurationError) as refusal:
         check_url(url)
     assert str(refusal.value) == BAD_OPTIONS
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://cache", False),
+        ("redis://user@cache", False),
+        ("redis://:p@cache", True),
+        ("redis://:@cache", True),
+        ("unix:///run/redis.sock?password=p", True),
+        ("unix:///run/redis.sock?db=1", False),
+    ],
+)
+def test_a_password_in_a_url_is_noticed(url: str, expected: bool) -> None:
+    assert has_password(url) is expected
 
 
 # Explaining

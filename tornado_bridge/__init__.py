@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tornado_bridge.errors import BridgeError, ConfigurationError, InvalidEvent, PluginError
     from tornado_bridge.events import Envelope, Event, EventType, envelope_schema
     from tornado_bridge.hookspecs import hookimpl
-    from tornado_bridge.keys import KeyFile, KeyWatch
+    from tornado_bridge.key_file import KeyFile, KeyWatch
     from tornado_bridge.redaction.validation import load_schema
     from tornado_bridge.web.app import routes, serve
 
@@ -46,8 +46,8 @@ _MODULES = {
     "Event": "events",
     "EventType": "events",
     "InvalidEvent": "errors",
-    "KeyFile": "keys",
-    "KeyWatch": "keys",
+    "KeyFile": "key_file",
+    "KeyWatch": "key_file",
     "Limits": "bridge",
     "PluginError": "errors",
     "WebSocketBridge": "bridge",

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 # How often the key file and the slow clients are looked at, in seconds.
 WATCH_INTERVAL = 1.0
 
-_EXCHANGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
+_EXCHANGE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}").fullmatch
 _EXCHANGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}").fullmatch
 
 
@@ -86,13 +86,13 @@ class WebSocketBridge:
     ) -> None:
         exchange_id = str(exchange_id)
         if not _EXCHANGE_ID(exchange_id):
-            raise ConfigurationError("the exchange id must be 1 to 64 letters, digits, _ or -")
+            raise ConfigurationError("the exchange id must be 1 to 64 letters, digits, _ or -, and not begin with -")
         if not _EXCHANGE_NAME(exchange_name):
             raise ConfigurationError("the exchange name must be 1 to 64 letters, digits, spaces, '.', '_' or '-'")
         self.registry = Registry(plugins)
         self.compression = compression
         self._keys = keys
-        self._ring = keys.ring
+        self._seen_keys = (keys.ring, keys.ring.expired)
         self.limits = limits
         self.admission = Admission(
             places=limits.max_connections_per_key,
@@ -245,7 +245,7 @@ class WebSocketBridge:
         while True:
             await asyncio.sleep(min(WATCH_INTERVAL, self.slow_rule.timeout / 4))
             self._abort_overdue()
-            self._poll_keys()
+            await self.refresh_keys()
 
     def _abort_overdue(self) -> None:
         now = time.monotonic()
@@ -255,20 +255,17 @@ class WebSocketBridge:
             elif outlet.overdue(now):
                 outlet.abort_slow()
 
-    def _poll_keys(self) -> None:
-        change = self._keys.poll()
-        if change is not None and change.problem is None:
-            log.info("key file read anew")
-        elif change is not None:
-            log.error("key file cannot be used: the keys stay as they were", cause=change.problem)
-        # The ring, not the change: another bridge that has the same keys may have been told of it.
-        if self._keys.ring is self._ring:
+    async def refresh_keys(self) -> None:
+        """Take over changed keys at once, and disconnect the clients whose key is not active any more."""
+        await self._keys.refresh()
+        ring = self._keys.ring
+        # Not what this refresh has found: two bridges may share their keys. A key also expires without a new ring.
+        if (ring, ring.expired) == self._seen_keys:
             return
-        ring = self._ring = self._keys.ring
+        self._seen_keys = (ring, ring.expired)
         for connection in tuple(self.connections):
-            held = connection.allowance.key
-            key = ring.get(held.id)
-            if key is None or not key.active or key.sha256 != held.sha256:
+            key = ring.current(connection.allowance.key)
+            if key is None:
                 connection.disconnect(KEY_REVOKED)
             else:
                 connection.allowance.key = key

@@ -29,8 +29,12 @@ class Candidate:
 
     @property
     def origin(self) -> str:
-        """What an operator is told: the distribution with its version, or the file."""
-        return f"{self.distribution} {self.version}".strip()
+        return origin(self.distribution, self.version)
+
+
+def origin(distribution: str, version: str) -> str:
+    """Return where a plugin comes from, for people: the distribution with its version, or the file."""
+    return f"{distribution} {version}".strip()
 
 
 def installed() -> list[Candidate]:

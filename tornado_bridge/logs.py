@@ -1,57 +1,106 @@
-"""Logging: one line an event of the bridge's life, and no more than one per repeated fault in 10 s."""
+"""Logging: one line per event in the bridge's life, and a fault that repeats at most once in 10 s."""
 
 import logging
 import sys
+import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Hashable, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
-# A fault that repeats is said once in this many seconds, with how often it was not (PROTOCOL.md section 5).
+# A fault that repeats is logged once in this many seconds. The next line says how many were left out.
 WINDOW = 10.0
 
-# Different faults remembered at a time; past it the longest silent one is forgotten.
+# How many different faults are remembered. Beyond that, the one that was logged longest ago is forgotten.
 _MAX_FAULTS = 1024
 
+# What a stranger does to a socket can make these write thousands of lines per second.
+_THROTTLED = ("tornado", "asyncio")
 
-class ThrottledLog:
-    """Says each distinct fault at most once per WINDOW; the next line carries how many were suppressed.
+# At DEBUG these write payloads (fakeredis each command, redis-py each push), so they never get that far.
+_NEVER_AT_DEBUG = ("fakeredis", "redis", "push_response")
 
-    `clock` is monotonic, in seconds.
-    """
 
-    def __init__(self, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
-        self._log = log
+class _Throttle:
+    """Lets each distinct fault pass at most once per WINDOW. `clock` is monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # For each fault: from when it may be said again, and how often it was suppressed until now.
-        self._faults: dict[tuple[Any, ...], list[float]] = {}
+        # For each fault: when it may pass again, and how often it has been held back until now.
+        self._faults: dict[Hashable, list[float]] = {}
 
-    def warning(self, event: str, **fields: Any) -> None:
-        self._say(self._log.warning, event, fields)
-
-    def error(self, event: str, **fields: Any) -> None:
-        self._say(self._log.error, event, fields)
-
-    def _say(self, write: Callable[..., Any], event: str, fields: dict[str, Any]) -> None:
-        fault = (event, *fields.values())
+    def admit(self, fault: Hashable) -> int | None:
+        """Return how often the fault was held back since it last passed, None if it is held back now as well."""
         now = self._clock()
         known = self._faults.get(fault)
         if known is not None and now < known[0]:
             known[1] += 1
-            return
-        suppressed = 0 if known is None else int(known[1])
+            return None
         self._faults.pop(fault, None)
         if len(self._faults) >= _MAX_FAULTS:
             del self._faults[next(iter(self._faults))]
         self._faults[fault] = [now + WINDOW, 0]
+        return 0 if known is None else int(known[1])
+
+
+class ThrottledLog:
+    """Logs each distinct line, of the same event and fields, at most once per WINDOW.
+
+    The next such line has the field `suppressed`: how many were left out. `clock` is monotonic, in seconds.
+    """
+
+    def __init__(self, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._throttle = _Throttle(clock)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._write(self._log.info, event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._write(self._log.warning, event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._write(self._log.error, event, fields)
+
+    def _write(self, write: Callable[..., Any], event: str, fields: dict[str, Any]) -> None:
+        suppressed = self._throttle.admit((event, *fields.values()))
+        if suppressed is None:
+            return
         if suppressed:
             fields = {**fields, "suppressed": suppressed}
         write(event, **fields)
 
 
-def configure(level: str, form: str, stream: TextIO = sys.stderr) -> None:
-    """Send this process's log lines of at least `level` to `stream`, as `text` or as `json`."""
+class _FloodFilter(logging.Filter):
+    """Throttles the lines of _THROTTLED loggers, by logger, level, message template and class of exception."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._throttle = _Throttle(clock)
+        # Any thread may log.
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] not in _THROTTLED:
+            return True
+        # asyncio puts addresses of objects into the further lines of a template. They are not written either.
+        template = str(record.msg).partition("\n")[0]
+        raised = record.exc_info[0] if record.exc_info else None
+        with self._lock:
+            suppressed = self._throttle.admit((record.name, record.levelno, template, raised))
+        if suppressed:
+            record.suppressed = suppressed
+        return suppressed is not None
+
+
+def configure(
+    level: str, form: str, stream: TextIO = sys.stderr, *, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Send this process's log lines of at least `level` to `stream`, as `text` or as `json`.
+
+    Lines of Tornado and asyncio are throttled by `clock`, which is monotonic, in seconds.
+    """
     shared: list[Callable[..., Any]] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -63,13 +112,15 @@ def configure(level: str, form: str, stream: TextIO = sys.stderr) -> None:
         else structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0)
     )
     handler = logging.StreamHandler(stream)
+    handler.addFilter(_FloodFilter(clock))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow={"suppressed"})],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _without_details, render],
         )
     )
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -82,10 +133,19 @@ def configure(level: str, form: str, stream: TextIO = sys.stderr) -> None:
     )
 
 
-def _without_details(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Leave the name of an exception: its text and its frames may hold a payload or a key.
+def set_level(level: str) -> None:
+    """Log lines of at least `level` from now on."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger().setLevel(number)
+    for name in _NEVER_AT_DEBUG:
+        logging.getLogger(name).setLevel(max(number, logging.INFO))
 
-    So may what follows the first line of an event: asyncio shows there the exception of a task that nobody awaited.
+
+def _without_details(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep only the class of an exception: its text and its frames may hold a payload or a key.
+
+    The same goes for all lines of an event but the first: asyncio writes there the exception of a task that was never
+    awaited.
     """
     raised = fields.pop("exc_info", None)
     if raised is True:

@@ -103,6 +103,12 @@ def check_url(url: str) -> None:
     _connection(url, None)
 
 
+def has_password(url: str) -> bool:
+    """Tell whether a URL that `check_url` has accepted holds a password, be it an empty one."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.password is not None or "password" in urllib.parse.parse_qs(parts.query, keep_blank_values=True)
+
+
 def explain(error: Exception) -> str:
     """Describe one of CONNECTION_ERRORS in one clause, without any password."""
     if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):

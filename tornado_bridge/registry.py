@@ -34,6 +34,10 @@ class Plugin:
     transform: pluggy.HookCaller = dataclasses.field(repr=False, compare=False)
     call: Callable[[Event[Any]], Any] = dataclasses.field(repr=False, compare=False)
 
+    @property
+    def origin(self) -> str:
+        return discovery.origin(self.distribution, self.version)
+
 
 @dataclasses.dataclass(frozen=True)
 class Route:
@@ -151,12 +155,12 @@ def _ends(plugin: Plugin, event_type: EventType) -> tuple[Callable[[str], Any], 
         Declaration(event_type)
         return ends
     except (ValueError, TypeError, NameError) as error:  # the last two of a structure's annotations
-        raise PluginError(plugin.name, f"{plugin.distribution} {plugin.version}".strip(), str(error)) from None
+        raise PluginError(plugin.name, plugin.origin, str(error)) from None
 
 
 def _refuse_conflict(plugin: Plugin, mine: EventType, other: Plugin, theirs: EventType) -> None:
-    where = f"{other.distribution} {other.version}".strip()
     rival = f"{mine.name!r} of plugin {plugin.name!r}"
+    where = other.origin
     # Any exchange will do, but for one that a literal part of the other source names.
     if any(
         globs_overlap(SourceForm(mine.source_form, some).redis_name, SourceForm(theirs.source_form, some).redis_name)

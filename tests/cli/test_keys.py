@@ -12,7 +12,7 @@ import websockets
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support.commands import Command, Running, program
-from tornado_bridge.keys import KeyFile
+from tornado_bridge.key_file import KeyFile
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def keys(tmp_path: Path) -> Path:
 def test_creating_a_key_prints_it_alone(command: Command, tmp_path: Path) -> None:
     status, out, err = command("keys", "create", "acme", "--api-keys", str(tmp_path / "keys.toml"))
     assert (status, err) == (0, "")
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", out)
+    assert re.fullmatch(r"tb_[A-Za-z0-9_-]{43}\n", out)
 
 
 def test_the_key_file_opens_to_its_owner_alone(command: Command, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_the_list_shows_every_key_and_no_secret(command: Command, keys: Path) ->
 
 def test_revoking_says_so_on_stderr(command: Command, keys: Path) -> None:
     assert command("keys", "revoke", "first", "--api-keys", str(keys)) == (0, "", "revoked first\n")
-    assert not KeyFile(keys).read()[0].active
+    assert KeyFile(keys).read()[0].revoked is not None
 
 
 def test_revoking_an_unknown_key_is_refused(command: Command, keys: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_help_of_serve_lists_every_setting_but_the_password(command: Command
         ("--max-handshakes", "1000"),
         ("--max-connections-per-key", "5"),
         ("--max-subscriptions", "200"),
-        ("--rate-limit", "300.0 a minute"),
+        ("--rate-limit", "300.0 per minute"),
         ("--rate-burst", "50"),
         ("--ping-interval", "30.0 s"),
         ("--skip-bytes", "65536 bytes"),
@@ -110,8 +110,8 @@ def test_the_help_of_serve_has_each_default_with_its_unit(name: str, default: st
     [
         ("--exchange", "Required."),
         ("--api-keys", "Required."),
-        ("--metrics-port", "none unless given."),
-        ("--allow-origin", "any unless given."),
+        ("--metrics-port", "Without this option there are no metrics."),
+        ("--allow-origin", "Without it pages of any origin may connect."),
     ],
 )
 def test_the_help_of_serve_explains_settings_without_a_default(name: str, said: str, command: Command) -> None:

@@ -70,7 +70,7 @@ def test_options_that_were_not_given_are_left_out() -> None:
 
 
 def test_the_option_of_a_setting_has_its_help_and_default() -> None:
-    assert setting_options.setting_option("port").help == "Port to listen on; 0 picks one.  [default: 8765]"
+    assert setting_options.setting_option("port").help == "Port to listen on. 0 picks a free one.  [default: 8765]"
 
 
 @click.command(cls=setting_options.SettingsCommand)

@@ -137,7 +137,7 @@ def shown() -> Iterator[Demo]:
 
 def test_it_says_stream_key_redis_and_a_line_to_paste(shown: Demo) -> None:
     assert re.fullmatch(r"stream  ws://127\.0\.0\.1:\d+/public/v1/stream", shown.lines[0])
-    assert re.fullmatch(r"key     [A-Za-z0-9_-]{43}", shown.lines[1])
+    assert re.fullmatch(r"key     tb_[A-Za-z0-9_-]{43}", shown.lines[1])
     assert re.fullmatch(r"redis   redis://127\.0\.0\.1:\d+/0", shown.lines[2])
     assert shown.lines[3:] == [
         "",

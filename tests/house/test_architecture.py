@@ -10,7 +10,7 @@ PACKAGE = ROOT / "tornado_bridge"
 
 # Imports run one way: a floor may import from the floors above it in this list, and from itself.
 FLOORS = (
-    {"errors", "logs", "wire"},
+    {"errors", "excerpts", "logs", "wire"},
     {"channels", "values", "events", "hookspecs", "keys", "key_file", "redis_client"},
     {"redaction"},
     {"discovery", "registry"},
@@ -28,7 +28,7 @@ FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 DOORS = {"tornado_bridge", "__main__"}
 
 # These decide and describe. They move no bytes, so they can be read, tested and reused without a loop or a socket.
-PURE = ("wire", "redaction", "errors", "channels", "values", "events", "hookspecs", "keys")
+PURE = ("wire", "redaction", "errors", "excerpts", "channels", "values", "events", "hookspecs", "keys")
 IMPURE_LIBRARIES = {"asyncio", "redis", "socket", "tornado"}
 ADMITTED = {"wire.handshake": {"tornado.httputil"}}
 

@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import http.client
 import json
 import os
+import pty
 import re
 import resource
 import signal
 import socket
+import subprocess
 import sys
+import termios
 import time
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator
@@ -22,8 +26,10 @@ import redis
 import websockets
 from websockets.sync.client import connect
 
+from tests.support.raw import until
 from tests.support.servers import (
     CANDLE_SOURCE,
+    BridgeProcess,
     LogLines,
     RedisServer,
     bridge_process,
@@ -31,9 +37,11 @@ from tests.support.servers import (
     serving,
     socket_left_by_tornado,
 )
+from tornado_bridge import bridge
+from tornado_bridge.bridge import Limits
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.ingest.source import Source
-from tornado_bridge.keys import KeyFile, KeyWatch
+from tornado_bridge.key_file import KeyFile, KeyWatch
 from tornado_bridge.server import process
 from tornado_bridge.server.settings import Settings, settle
 
@@ -52,6 +60,15 @@ def _file_limit() -> Iterator[None]:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Give back the signals that a server handles, and then ignores."""
+    handlers = {number: signal.getsignal(number) for number in (*process.STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -298,6 +315,43 @@ async def test_there_are_no_metrics_unless_asked_for(keys: Path, log_lines: LogL
     assert [line for line in log_lines.all() if line["event"] == "metrics"] == []
 
 
+@pytest.mark.gen_test(timeout=20)
+async def test_each_unknown_variable_is_one_warning(keys: Path, log_lines: LogLines) -> None:
+    environment = {
+        "TORNADO_BRIDGE_PROT": "hunter2",
+        f"TORNADO_BRIDGE_{'X' * 100}": "hunter2",
+        "TORNADO_BRIDGE_COLOUR\n": "hunter2",
+    }
+    async with serve(settings(keys, "embedded://127.0.0.1:0", environment)) as listening:
+        await listening.url()
+    event = "unknown variable in the environment: it is ignored"
+    assert [dict(log_lines.take(event)) for _ in environment] == [
+        {"event": event, "log_level": "warning", "variable": r"TORNADO_BRIDGE_COLOUR\n"},
+        {
+            "event": event,
+            "log_level": "warning",
+            "variable": "TORNADO_BRIDGE_PROT",
+            "nearest": "TORNADO_BRIDGE_PORT",
+        },
+        {"event": event, "log_level": "warning", "variable": f"TORNADO_BRIDGE_{'X' * 48}…"},
+    ]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_the_service_links_of_kubernetes_are_one_line(keys: Path, log_lines: LogLines) -> None:
+    environment = {"TORNADO_BRIDGE_SERVICE_HOST": "10.0.0.1", "TORNADO_BRIDGE_PORT": "tcp://10.0.0.1:8765"}
+    async with serve(settings(keys, "embedded://127.0.0.1:0", environment)) as listening:
+        await listening.url()
+    lines = [line for line in log_lines.all() if "Kubernetes" in line["event"]]
+    assert lines == [
+        {
+            "event": "service links of Kubernetes in the environment: they are ignored",
+            "log_level": "info",
+            "variables": "TORNADO_BRIDGE_PORT TORNADO_BRIDGE_SERVICE_HOST",
+        }
+    ]
+
+
 class Seen(Exception):
     """What a bridge was made with is known."""
 
@@ -330,22 +384,24 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
     )
     with pytest.raises(Seen):
         await process.serve(settled, Listening())
-    assert [key.name for key in seen.pop("keys")._file.read()] == ["tests"]
+    assert [key.name for key in seen.pop("keys").ring.active()] == ["tests"]
     assert [candidate.name for candidate in seen.pop("plugins")] == ["candle"]
     assert seen == {
         "redis_url": "redis://cache:6380",
         "redis_password": "hunter2",
         "exchange_id": "7",
         "exchange_name": "kraken",
-        "ping_interval": 1.0,
-        "max_connections": 2,
-        "max_connections_per_key": 3,
-        "max_subscriptions": 4,
-        "skip_bytes": 5,
-        "abort_bytes": 6,
-        "slow_timeout": 7.0,
-        "rate_limit": 8.0,
-        "rate_burst": 9,
+        "limits": Limits(
+            ping_interval=1.0,
+            max_connections=2,
+            max_connections_per_key=3,
+            max_subscriptions=4,
+            skip_bytes=5,
+            abort_bytes=6,
+            slow_timeout=7.0,
+            rate_limit=8.0,
+            rate_burst=9,
+        ),
         "compression": True,
     }
 
@@ -354,10 +410,10 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
 async def test_a_bridge_that_fails_ends_the_server_with_an_error_that_quotes_nothing(
     keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poll(_: KeyWatch) -> None:
+    async def refresh(_: KeyWatch) -> None:
         raise RuntimeError("something private")
 
-    monkeypatch.setattr(KeyWatch, "poll", poll)
+    monkeypatch.setattr(KeyWatch, "refresh", refresh)
     with pytest.raises(BridgeError, match=r"^the bridge has failed: RuntimeError$"):
         await process.serve(settings(keys, "embedded://127.0.0.1:0"), Listening())
 
@@ -438,24 +494,10 @@ async def test_an_embedded_redis_at_no_host_name_is_refused(keys: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
-    [
-        "redis://cache?hunter2=1",
-        "redis://cache?socket_timeout=hunter2",
-        "rediss://cache?ssl_cert_reqs=hunter2",
-    ],
-)
-@pytest.mark.gen_test
-async def test_an_option_in_the_url_that_redis_does_not_have_is_refused_untold(url: str, keys: Path) -> None:
-    assert await refusal(settings(keys, url)) == (
-        "--redis-url on the command line: expected options behind its ? that redis-py has"
-    )
-
-
-@pytest.mark.parametrize(
     ("exchange", "problem"),
     [
-        ("a b:coinbase", "the exchange id must be 1 to 64 letters, digits, _ or -"),
+        ("a b:coinbase", "the exchange id must be 1 to 64 letters, digits, _ or -, and not begin with -"),
+        ("-1:x", "the exchange id must be 1 to 64 letters, digits, _ or -, and not begin with -"),
         ("1: x", "the exchange name must be 1 to 64 letters, digits, spaces, '.', '_' or '-'"),
     ],
 )
@@ -640,6 +682,137 @@ def test_a_second_signal_does_not_break_the_drain_off(tmp_path: Path, redis_serv
             assert time.monotonic() < deadline
             process.process.send_signal(signal.SIGTERM)
         assert process.finish()[0] == 0
+
+
+# Signals that do not stop it
+
+
+@pytest.fixture
+def never_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bridge that looks at nothing by itself during the test."""
+    monkeypatch.setattr(bridge, "WATCH_INTERVAL", 3600.0)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_sighup_reads_the_keys_at_once(keys: Path, never_polled: None, log_lines: LogLines) -> None:
+    settled = settings(keys, "embedded://127.0.0.1:0", slow_timeout="14400")
+    async with serve(settled) as listening:
+        url = await listening.url()
+        key = await asyncio.to_thread(KeyFile(keys).create, "later")
+        stream = f"ws{url.removeprefix('http')}/public/v1/stream"
+        async with websockets.connect(stream, additional_headers={"X-API-Key": key}) as refused:
+            with pytest.raises(websockets.ConnectionClosed, match="Invalid API key"):
+                await refused.recv()
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: "key file read anew" in [line["event"] for line in log_lines.all()])
+        async with websockets.connect(stream, additional_headers={"X-API-Key": key}) as admitted:
+            await admitted.send('{"action":"subscribe","channels":["candles:*:*"]}')
+            assert await admitted.recv() == '{"type":"subscribed","channels":["candles:*:*"]}'
+
+
+def wait_for_line(process: BridgeProcess, text: str) -> str:
+    """Read stderr up to the first line that holds a text, and return that line."""
+    while text not in (line := process.error_line()):
+        assert line
+    return line
+
+
+def test_sighup_takes_the_log_level_from_the_file_anew_and_loses_no_client(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text('log_level = "info"')
+    with (
+        serving(tmp_path, redis_server.url, "--config", str(config)) as (process, url, key),
+        connect(url, additional_headers={"X-API-Key": key}) as client,
+    ):
+        config.write_text('log_level = "debug"')
+        process.process.send_signal(signal.SIGHUP)
+        wait_for_line(process, "SIGHUP: the log level and the keys are read again")
+        answer(f"http{url.removeprefix('ws')}", "/healthz")
+        assert "[debug" in wait_for_line(process, "request")
+        config.write_text("log_level = 5")
+        process.process.send_signal(signal.SIGHUP)
+        line = wait_for_line(process, "settings cannot be used: the log level stays as it was")
+        assert "expected debug, info, warning or error, got 5" in line
+        answer(f"http{url.removeprefix('ws')}", "/healthz")
+        assert "[debug" in wait_for_line(process, "request")
+        client.send('{"action":"subscribe","channels":["candles:*:*"]}')
+        assert client.recv(timeout=5) == '{"type":"subscribed","channels":["candles:*:*"]}'
+
+
+def test_a_log_level_of_the_command_line_outlasts_sighup(tmp_path: Path, redis_server: RedisServer) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text("")
+    options = ("--config", str(config), "--log-level", "debug")
+    with serving(tmp_path, redis_server.url, *options) as (process, url, _):
+        config.write_text('log_level = "error"')
+        process.process.send_signal(signal.SIGHUP)
+        wait_for_line(process, "SIGHUP: the log level and the keys are read again")
+        answer(f"http{url.removeprefix('ws')}", "/healthz")
+        assert "[debug" in wait_for_line(process, "request")
+
+
+def test_sigusr1_is_ignored_with_a_line_and_loses_no_client(tmp_path: Path, redis_server: RedisServer) -> None:
+    with (
+        serving(tmp_path, redis_server.url) as (process, url, key),
+        connect(url, additional_headers={"X-API-Key": key}) as client,
+    ):
+        process.process.send_signal(signal.SIGUSR1)
+        assert "[info" in wait_for_line(process, "SIGUSR1 is ignored")
+        client.send('{"action":"subscribe","channels":["candles:*:*"]}')
+        assert client.recv(timeout=5) == '{"type":"subscribed","channels":["candles:*:*"]}'
+
+
+def test_a_key_is_revoked_within_two_seconds_while_no_descriptor_is_left_and_the_log_stays_short(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    with (
+        serving(tmp_path, redis_server.url) as (process, url, key),
+        connect(url, additional_headers={"X-API-Key": key}) as client,
+        contextlib.ExitStack() as crowd,
+    ):
+        descriptors = Path(f"/proc/{process.process.pid}/fd")
+        limit = len(list(descriptors.iterdir())) + 8
+        resource.prlimit(process.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        parts = urllib.parse.urlsplit(url)
+        # Some find no place any more, and stay in the backlog: the server's loop turns without a pause.
+        for _ in range(16):
+            crowd.enter_context(socket.create_connection((str(parts.hostname), parts.port), timeout=5))
+        deadline = time.monotonic() + 5
+        while len(list(descriptors.iterdir())) < limit:
+            assert time.monotonic() < deadline
+        KeyFile(tmp_path / "keys.toml").revoke("tests")
+        began = time.monotonic()
+        with pytest.raises(websockets.ConnectionClosed, match="API key revoked"):
+            client.recv(timeout=5)
+        assert time.monotonic() - began < 2
+        _, _, err = process.stop()
+    assert len(err.splitlines()) < 20
+
+
+def test_a_terminal_that_is_closed_ends_the_server(keys: Path) -> None:
+    terminal, end = pty.openpty()
+    options = ("--port", "0", "--exchange", "1:a", "--api-keys", str(keys), "--redis-url", "embedded://127.0.0.1:0")
+    with subprocess.Popen(
+        [sys.executable, "-m", "tornado_bridge", "serve", *options],
+        stdin=end,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        text=True,
+    ) as server:
+        os.close(end)
+        assert server.stdout is not None
+        assert server.stderr is not None
+        assert server.stdout.readline().startswith("listening on ")
+        # It is no hang-up while the terminal is there.
+        server.send_signal(signal.SIGHUP)
+        while "SIGHUP" not in server.stderr.readline():
+            assert server.poll() is None
+        os.close(terminal)
+        assert server.wait(15) == 0
 
 
 def test_an_embedded_redis_carries_events_of_any_client(tmp_path: Path) -> None:

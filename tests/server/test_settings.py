@@ -184,7 +184,40 @@ def test_an_empty_list_of_origins_in_the_environment_takes_back_the_file_s(tmp_p
 
 
 def test_the_api_key_of_tail_in_the_environment_is_no_setting() -> None:
-    assert settled(environment={"TORNADO_BRIDGE_API_KEY": "x"}) == settled()
+    found = settled(environment={"TORNADO_BRIDGE_API_KEY": "x"})
+    assert found.model_dump() == settled().model_dump()
+    assert found.environment.unknown == {}
+
+
+def test_a_variable_that_is_no_setting_is_kept_with_the_nearest_one() -> None:
+    found = settled(environment={"TORNADO_BRIDGE_PROT": "80"})
+    assert found.port == 8765
+    assert found.environment.unknown == {"TORNADO_BRIDGE_PROT": "TORNADO_BRIDGE_PORT"}
+
+
+def test_a_service_link_of_kubernetes_is_not_taken_for_the_port() -> None:
+    found = settled(environment={"TORNADO_BRIDGE_PORT": "tcp://10.0.0.1:8765"})
+    assert (found.port, found.source("port")) == (8765, "by default")
+    assert found.environment.service_links == ("TORNADO_BRIDGE_PORT",)
+
+
+def test_settings_can_be_read_again_from_the_same_sources(tmp_path: Path) -> None:
+    config = toml(tmp_path, "log_level = 'debug'\nping_interval = 1")
+    environment = {variable("ping_interval"): "2"}
+    found = settled({"port": "1"}, config, environment)
+    toml(tmp_path, "log_level = 'error'\nping_interval = 3")
+    again = found.reread()
+    assert (again.log_level, again.ping_interval, again.port) == ("error", 2.0, 1)
+    assert found.log_level == "debug"
+
+
+def test_settings_that_have_become_unusable_are_refused_when_they_are_read_again(tmp_path: Path) -> None:
+    config = toml(tmp_path, "log_level = 'debug'")
+    found = settled(config=config)
+    toml(tmp_path, "log_level = 5")
+    with pytest.raises(ConfigurationError) as caught:
+        found.reread()
+    assert str(caught.value) == f"--log-level in {config}: expected debug, info, warning or error, got 5"
 
 
 def test_an_exchange_is_split_at_its_first_colon() -> None:
@@ -229,7 +262,8 @@ COUNT = "expected a whole number from 1 to 2147483647"
 AMOUNT = "expected a number above 0"
 REDIS_URL = (
     "expected redis://HOST:PORT, rediss://HOST:PORT, unix://PATH or embedded://HOST:PORT, "
-    "in which a password's / ? # @ are %2F %3F %23 %40"
+    "with / ? # @ % of a password as %2F %3F %23 %40 %25, "
+    "and after a ? only db, client_name, username, password and redis-py's ssl_ options"
 )
 
 
@@ -242,7 +276,7 @@ REDIS_URL = (
         ("port", "65536", f"{PORT}, got '65536'"),
         ("port", "80.5", f"{PORT}, got '80.5'"),
         ("port", "nan", f"{PORT}, got 'nan'"),
-        ("port", "1" * 5_000, f"{PORT}, got '{'1' * 63}…"),
+        ("port", "1" * 5_000, f"{PORT}, got '{'1' * 62}…"),
         ("metrics_port", "-1", f"{PORT}, got '-1'"),
         ("host", "", "expected an address or a host name, got ''"),
         ("host", "a\nb", "expected an address or a host name, got 'a\\nb'"),
@@ -298,10 +332,13 @@ def test_an_unusable_text_is_told_with_setting_source_and_expectation(name: str,
             "log_level = 1979-05-27",
             "--log-level in {}: expected debug, info, warning or error, got datetime.date(1979, 5, 27)",
         ),
-        ("prot = 1", "'prot' in {} is no setting: expected those that serve --help lists"),
-        ("[serve]\nport = 1", "'serve' in {} is no setting: expected those that serve --help lists"),
-        ('"a\\nb" = 1', "'a\\nb' in {} is no setting: expected those that serve --help lists"),
-        ("redis_password = 'hunter2'", "redis_password in {}: expected redis_password_file, or the environment"),
+        ("prot = 1", "'prot' in {} is not a setting: serve --help lists them"),
+        ("[serve]\nport = 1", "'serve' in {} is not a setting: serve --help lists them"),
+        ('"a\\nb" = 1', "'a\\nb' in {} is not a setting: serve --help lists them"),
+        (
+            "redis_password = 'hunter2'",
+            "redis_password in {}: expected redis_password_file instead, or the environment",
+        ),
     ],
 )
 def test_an_unusable_line_of_a_file_is_told_with_the_file(line: str, expected: str, tmp_path: Path) -> None:
@@ -322,7 +359,7 @@ def test_an_unusable_line_of_a_file_is_told_with_the_file(line: str, expected: s
 )
 def test_a_file_that_is_no_toml_is_told_without_what_is_in_it(text: str | bytes, place: str, tmp_path: Path) -> None:
     config = toml(tmp_path, text)
-    assert refusal(config=config) == f"--config: {config} is no TOML file{place}"
+    assert refusal(config=config) == f"--config: {config} is not a TOML file{place}"
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -373,7 +410,7 @@ def test_abortion_at_the_threshold_of_skipping_is_allowed() -> None:
     "url",
     [
         "redis://127.0.0.1",
-        "redis://user:hunter2@[::1]:6379/0?socket_timeout=3",
+        "redis://user:hunter2@[::1]:6379/0?client_name=bridge",
         "redis://:p%2Fw%23@cache:6379",
         "rediss://cache:6380/0",
         "unix:///run/redis.sock?db=1",
@@ -404,6 +441,11 @@ def test_a_redis_url_is_taken_as_it_is(url: str) -> None:
         "embedded://127.0.0.1",
         "embedded://:6399",
         "embedded://127.0.0.1:99999",
+        "embedded://127.0.0.1:port",
+        "embedded://127.0.0.1:6399/0",
+        "embedded://127.0.0.1:6399?db=1",
+        "embedded://user@127.0.0.1:6399",
+        "embedded://a cache:6399",
         5,
     ],
 )
@@ -420,9 +462,13 @@ def test_a_redis_url_of_another_form_is_refused(url: object) -> None:
         "redis://hunter2/x@cache:6379",
         "redis://hunter2#x@cache:6379",
         "redis://u:2?hunter2@cache:6379",
+        "redis://cache?hunter2=1",
+        "redis://cache?socket_timeout=hunter2",
+        "rediss://cache?ssl_cert_reqs=hunter2",
+        "embedded://:hunter2/x@cache:6379",
     ],
 )
-def test_a_password_that_would_tear_the_url_is_refused_untold(url: str) -> None:
+def test_a_url_that_may_hold_a_piece_of_a_password_in_the_wrong_place_is_refused_without_a_word_of_it(url: str) -> None:
     assert refusal({"redis_url": url}) == f"--redis-url on the command line: {REDIS_URL}"
 
 
@@ -517,13 +563,13 @@ def test_a_password_file_without_a_password_is_refused(content: bytes, tmp_path:
     with pytest.raises(ConfigurationError) as caught:
         settled({"redis_password_file": str(path)}).password()
     assert str(caught.value) == (
-        f"--redis-password-file on the command line: expected a readable file that holds a password, got {path}"
+        f"--redis-password-file on the command line: expected a readable file with a password, got {path}"
     )
 
 
 @pytest.mark.parametrize("path", ["/nonexistent/password", "/", "a\0b"])
 def test_a_password_file_that_cannot_be_read_is_refused(path: str) -> None:
-    with pytest.raises(ConfigurationError, match="expected a readable file that holds a password"):
+    with pytest.raises(ConfigurationError, match="expected a readable file with a password"):
         settled({"redis_password_file": path}).password()
 
 
@@ -540,12 +586,13 @@ def test_the_password_of_the_environment_beats_the_file_that_a_config_names(tmp_
     assert found.password() == "from the environment"
 
 
-def test_two_passwords_are_refused() -> None:
-    found = settled({"redis_url": "redis://:hunter2@cache"}, None, {variable("redis_password"): "hunter3"})
+@pytest.mark.parametrize("url", ["redis://:hunter2@cache", "unix:///run/redis.sock?password=hunter2"])
+def test_two_passwords_are_refused(url: str) -> None:
+    found = settled({"redis_url": url}, None, {variable("redis_password"): "hunter3"})
     with pytest.raises(ConfigurationError) as caught:
         found.password()
     assert str(caught.value) == (
-        "--redis-url on the command line: expected no password in it, since there is another one beside it"
+        "--redis-url on the command line: expected no password in the URL, since another one is set"
     )
 
 

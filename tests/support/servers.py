@@ -18,7 +18,7 @@ from typing import IO, Any, Self
 
 import redis
 
-from tornado_bridge.keys import KeyFile
+from tornado_bridge.key_file import KeyFile
 
 CANDLE_SOURCE = "channel:exchange:1:candle:close:{symbol}:{timeframe}"
 ALERT_SOURCE = "channel:alerts:exchange:1"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 from tornado_bridge.audit.auditor import Report, TypeAudit
+from tornado_bridge.discovery import origin
 
 
 def as_json(report: Report) -> str:
@@ -34,7 +35,7 @@ def _section(audit: TypeAudit) -> list[str]:
         "",
         f"## {audit.event_type}",
         "",
-        f"- Plugin: {audit.plugin} of {origin(audit)}",
+        f"- Plugin: {audit.plugin} of {origin(audit.distribution, audit.version)}",
         f"- Source: `{audit.source}`",
         f"- Channel: `{audit.channel}`",
         f"- Reads: {', '.join(f'`{member}`' for member in audit.reads)}",
@@ -63,11 +64,6 @@ def rows(audit: TypeAudit) -> list[tuple[str, str, str, str, str]]:
 def cases(audit: TypeAudit) -> str:
     """Return how many events were tried, by their outcome."""
     return f"{audit.cases} events: {', '.join(f'{count} {kind}' for kind, count in audit.outcomes.items()) or 'none'}"
-
-
-def origin(audit: TypeAudit) -> str:
-    """Return the distribution of the plugin with its version."""
-    return f"{audit.distribution} {audit.version}".strip()
 
 
 def conclusion(report: Report) -> str:

@@ -13,6 +13,7 @@ from tornado_bridge.audit.generation import EXCHANGE_ID
 from tornado_bridge.cli import output, tables
 from tornado_bridge.cli.options import version_option
 from tornado_bridge.cli.setting_options import chooses_plugins
+from tornado_bridge.discovery import origin
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.registry import Registry
 
@@ -76,7 +77,7 @@ def as_text(found: Report) -> str:
 
 def _block(audit: TypeAudit) -> str:
     lines = [
-        f"{audit.event_type}: plugin {audit.plugin} of {report.origin(audit)}",
+        f"{audit.event_type}: plugin {audit.plugin} of {origin(audit.distribution, audit.version)}",
         f"from {audit.source} to {audit.channel}",
         report.cases(audit),
         "",

@@ -10,7 +10,8 @@ from tornado_bridge.cli import output, tables
 from tornado_bridge.cli.options import version_option
 from tornado_bridge.cli.setting_options import chooses_plugins
 from tornado_bridge.errors import ConfigurationError
-from tornado_bridge.keys import Key, KeyFile
+from tornado_bridge.key_file import KeyFile
+from tornado_bridge.keys import Key
 from tornado_bridge.registry import Registry
 
 

@@ -7,16 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from tornado_bridge.excerpts import printable
+
 _FORMS = {
     "candle_close": "O {open} H {high} L {low} C {close} V {volume} {timestamp}",
     "trade_signal": "{direction} {strength} at {price}",
 }
 _GREEN, _RED, _DIM, _RESET = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
-
-
-def printable(text: str) -> str:
-    """Escape every character that could move the cursor, change a colour or reverse the line's direction."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def envelope_line(envelope: Mapping[str, Any], received: datetime.datetime, *, colour: bool = False) -> str:

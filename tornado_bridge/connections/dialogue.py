@@ -11,12 +11,10 @@ import msgspec
 from tornado_bridge.channels import Grammar, contains
 from tornado_bridge.connections import strict_json
 from tornado_bridge.connections.admission import Allowance
+from tornado_bridge.excerpts import MAX_EXCERPT, excerpt
 from tornado_bridge.redaction.validation import Validator, load_schema
 from tornado_bridge.stream.cohort import Subscriptions
 from tornado_bridge.wire import frames
-
-# How much of a client's own text an answer repeats, in characters.
-MAX_EXCERPT = 64
 
 _encode = msgspec.json.Encoder().encode
 
@@ -125,9 +123,3 @@ def _cut(message: Any) -> Any:
 def excerpt_json(value: Any) -> str:
     """Return a client's value as JSON text, cut and escaped."""
     return excerpt(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-def excerpt(text: str) -> str:
-    """Return a client's text, cut to 64 characters, with everything unprintable escaped."""
-    cut = text if len(text) <= MAX_EXCERPT else text[: MAX_EXCERPT - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tornado_bridge.demo import market
 from tornado_bridge.errors import BridgeError
-from tornado_bridge.keys import KeyFile
+from tornado_bridge.key_file import KeyFile
 from tornado_bridge.server import process
 from tornado_bridge.server.embedded import EmbeddedRedis
 from tornado_bridge.server.settings import KEY_VARIABLE, settle

@@ -12,7 +12,7 @@ from fakeredis import TcpFakeServer
 
 from tornado_bridge.errors import ConfigurationError
 
-# Seconds. A client's thread looks at the shutdown flag every 10 ms, but for one inside a blocking command.
+# Seconds to wait for the clients' threads to end. They look for a shutdown every 10 ms, except in a blocking command.
 _JOIN_TIMEOUT = 2.0
 
 # Seconds until the accepting thread sees a shutdown.
@@ -22,29 +22,28 @@ logger = logging.getLogger(__name__)
 
 
 class EmbeddedRedis:
-    """A Redis of this process alone that any Redis client can reach over TCP.
+    """A Redis in this process, which any Redis client can reach over TCP.
 
-    Port 0 takes a free one. A server that was stopped may be started again: it comes back empty, on the same
-    port. A good bus and a bad model of faults: what depends on a failing Redis is tested against a real one.
+    Port 0 takes a free one. A stopped server can be started again: it is empty then, and on the same port. It does not
+    fail as Redis fails, so failures must be tested against a real Redis.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.host = host
-        # The port asked for; the one it got, once started.
+        # The port to ask for. Once started, the port that it got.
         self.port = port
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        """The address for a Redis client; of use once started."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"redis://{host}:{self.port}/0"
+        """The URL for Redis clients, valid once the server was started."""
+        return f"redis://{authority(self.host, self.port)}/0"
 
     def start(self) -> None:
-        """Bind and serve from a daemon thread; does nothing if it serves already.
+        """Bind and serve from a daemon thread; does nothing if it is serving already.
 
-        Raises ConfigurationError where the address cannot be had.
+        Raises ConfigurationError if the address cannot be listened on.
         """
         if self._server is not None:
             return
@@ -56,9 +55,9 @@ class EmbeddedRedis:
         self._thread.start()
 
     def stop(self) -> None:
-        """Cut every client, free the port and end the threads; does nothing if it does not serve.
+        """Disconnect every client, free the port and end the threads; does nothing if it is not serving.
 
-        A client inside a blocking command (BLPOP and the like) keeps its thread, a daemon, after 2 s.
+        A thread that is in a blocking command, such as BLPOP, after 2 s is left behind. It is a daemon thread.
         """
         if self._server is None or self._thread is None:
             return
@@ -78,15 +77,20 @@ class EmbeddedRedis:
         self.stop()
 
 
+def authority(host: str, port: int) -> str:
+    """Return host and port as they stand in a URL, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class _Server(TcpFakeServer):
     def __init__(self, family: socket.AddressFamily, address: tuple[Any, ...]) -> None:
         self.address_family = family
         self._clients: list[threading.Thread] = []
         super().__init__(address)
-        # fakeredis sets it to False in its constructor, and such threads hold the process.
+        # The constructor of fakeredis sets this to False. Such threads would keep the process from ending.
         self.daemon_threads = True
 
-    # socketserver forgets the threads that are daemons, and a stop has to wait for them.
+    # socketserver does not remember daemon threads, but `stop` has to wait for them.
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(
             target=self.process_request_thread,
@@ -98,7 +102,7 @@ class _Server(TcpFakeServer):
         self._clients.append(thread)
         thread.start()
 
-    # socketserver prints a traceback; a client that vanishes in the middle of a reply is no fault of ours.
+    # socketserver would print a traceback, only because a client has vanished in the middle of a reply.
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("connection of %s ended", client_address, exc_info=True)
 
@@ -110,10 +114,10 @@ class _Server(TcpFakeServer):
 
 def _bind(host: str, port: int) -> _Server:
     try:
-        # getaddrinfo takes a port modulo 65,536.
+        # getaddrinfo would take the port modulo 65,536.
         if not 0 <= port <= 65_535:
             raise OSError(errno.EINVAL, "no such port")
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return _Server(family, address)
     except OSError as error:
-        raise ConfigurationError(f"embedded Redis cannot listen on {host}:{port}: {error.strerror}") from None
+        raise ConfigurationError(f"embedded Redis cannot listen on {authority(host, port)}: {error.strerror}") from None

@@ -1,24 +1,28 @@
-"""A server process: settings to a bridge on a port, from its start until a signal ends it."""
+"""A server process: it makes a bridge of the settings, and serves it until a signal ends it."""
 
 import asyncio
 import contextlib
 import dataclasses
 import errno
 import gc
+import os
 import resource
 import signal
 import socket
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 
-import redis.asyncio
 import structlog
 
+from tornado_bridge import logs
 from tornado_bridge.bridge import Limits, WebSocketBridge
 from tornado_bridge.discovery import Candidate
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
-from tornado_bridge.keys import KeyFile, KeyWatch
-from tornado_bridge.server.embedded import EmbeddedRedis
+from tornado_bridge.excerpts import excerpt
+from tornado_bridge.key_file import KeyFile, KeyWatch
+from tornado_bridge.redis_client import has_password
+from tornado_bridge.server.embedded import EmbeddedRedis, authority
+from tornado_bridge.server.environment import Environment
 from tornado_bridge.server.setting_types import EMBEDDED
 from tornado_bridge.server.settings import COMMAND_LINE, Settings
 from tornado_bridge.web import app
@@ -28,13 +32,13 @@ log = structlog.get_logger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-# The collector looks when there are so many more objects that could be part of a cycle than were freed, more than one
-# read of Redis makes; at the older ones each tenth and each twentieth time, since clients that have gone leave some.
+# A collection of garbage starts after this many new objects that could be part of a cycle: more than one read of Redis
+# makes. Older objects are looked at each tenth and each twentieth time, since clients that have gone leave some behind.
 COLLECT_AFTER = (10_000, 10, 2)
 
 
 def run(settings: Settings, on_listening: Callable[[str], None]) -> None:
-    """Run `serve` to its end, on the event loop that the settings ask for; raises as it does."""
+    """Run `serve` to its end, on the event loop that the settings ask for. Raises what `serve` raises."""
     with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
         runner.run(serve(settings, on_listening))
 
@@ -50,18 +54,19 @@ def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]
 
 
 async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+    """Serve until SIGTERM or SIGINT, then disconnect the clients and return.
 
-    `on_listening` gets the server's URL once the port is open and the first try to reach Redis has ended.
-    Raises ConfigurationError for settings that cannot be used.
+    SIGHUP reads the keys and the log level again. `on_listening` gets the server's URL once the port is open and the
+    first try to reach Redis has ended. Raises ConfigurationError for settings that cannot be used.
     """
-    stopping = asyncio.Event()
-    _stop_on_signals(stopping)
+    stopping, reloading = asyncio.Event(), asyncio.Event()
+    _handle_signals(stopping, reloading)
     _raise_file_limit()
+    _log_environment(settings.environment)
     async with contextlib.AsyncExitStack() as stack:
         redis_url, password = _redis(settings, stack)
         bridge = _bridge(settings, redis_url, password)
-        # Before the first client: what is frozen is never freed.
+        # Before the first client comes, since what is frozen is never freed.
         stack.enter_context(_settled_collector())
         with _listening(settings, "port", settings.port):
             server, port = app.serve(
@@ -76,52 +81,92 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
             with _listening(settings, "metrics_port", settings.metrics_port):
                 metrics, metrics_port = serve_metrics(bridge, settings.host, settings.metrics_port)
             stack.callback(metrics.stop)
-            log.info("metrics", url=f"http://{_bracketed(settings.host)}:{metrics_port}/metrics")
+            log.info("metrics", url=f"http://{authority(settings.host, metrics_port)}/metrics")
         starting = asyncio.create_task(bridge.start())
         first = asyncio.create_task(bridge.first_try())
         failed = asyncio.create_task(bridge.failure())
+        reloader = asyncio.create_task(_reload(reloading, settings, bridge))
         stopped = asyncio.create_task(stopping.wait())
-        await asyncio.wait({first, failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({first, failed, reloader, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
-            on_listening(f"http://{_bracketed(settings.host)}:{port}")
-        await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        fault = failed.exception() if failed.done() else None
+            on_listening(f"http://{authority(settings.host, port)}")
+        await asyncio.wait({failed, reloader, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        fault = next((task.exception() for task in (failed, reloader) if task.done()), None)
         _ignore_signals()
         log.info("stopping")
         server.stop()
         await bridge.stop()
         await server.close_all_connections()
-        for task in (starting, first, failed, stopped):
+        for task in (starting, first, failed, reloader, stopped):
             task.cancel()
     if fault is not None:
         raise BridgeError(f"the bridge has failed: {type(fault).__name__}")
 
 
-def _stop_on_signals(stopping: asyncio.Event) -> None:
-    """Stop on SIGTERM and SIGINT."""
+def _handle_signals(stopping: asyncio.Event, reloading: asyncio.Event) -> None:
+    """Stop on SIGTERM and SIGINT, reload on SIGHUP, and survive SIGUSR1."""
     loop = asyncio.get_running_loop()
+    on_terminal = os.isatty(0)
 
-    def stop(*_: object) -> None:
-        # A bridge that has failed is on its way out with its loop closed.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(stopping.set)
+    def hang_up() -> None:
+        # A terminal that is closed sends SIGHUP too, to end the programs that run in it.
+        terminal_closed = on_terminal and not os.isatty(0)
+        (stopping if terminal_closed else reloading).set()
+
+    def handle(number: signal.Signals, function: Callable[[], None]) -> None:
+        def handler(*_: object) -> None:
+            # A bridge that has failed may be about to end, with its loop closed.
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(function)
+
+        signal.signal(number, handler)
 
     for number in STOP_SIGNALS:
-        signal.signal(number, stop)
+        handle(number, stopping.set)
+    handle(signal.SIGHUP, hang_up)
+    handle(signal.SIGUSR1, lambda: log.info("SIGUSR1 is ignored"))
 
 
 def _ignore_signals() -> None:
-    """Have no further signal break off the drain, or the end of the process after it.
+    """Let no further signal interrupt the drain, or the end of the process after it.
 
-    The loop's own handlers are gone as soon as it is closed, and Python's as the interpreter ends: only a signal that
-    is ignored is ignored to the last.
+    Handlers of the loop are gone once it is closed, and Python's own handlers while the interpreter ends. Only a signal
+    that is ignored stays ignored to the last moment.
     """
-    for number in STOP_SIGNALS:
+    for number in (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
 
+async def _reload(asked: asyncio.Event, settings: Settings, bridge: WebSocketBridge) -> None:
+    """Read the log level and the keys again, each time this is asked for."""
+    level = settings.log_level
+    while True:
+        await asked.wait()
+        asked.clear()
+        log.info("SIGHUP: the log level and the keys are read again")
+        try:
+            new = settings.reread().log_level
+        except ConfigurationError as error:
+            log.error("settings cannot be used: the log level stays as it was", cause=str(error))
+        else:
+            if new != level:
+                logs.set_level(new)
+                level = new
+        await bridge.refresh_keys()
+
+
+def _log_environment(environment: Environment) -> None:
+    """Log the variables that were meant as settings and are none, and those of Kubernetes that look like settings."""
+    for variable, nearest in environment.unknown.items():
+        hint = {} if nearest is None else {"nearest": nearest}
+        log.warning("unknown variable in the environment: it is ignored", variable=excerpt(variable), **hint)
+    if environment.service_links:
+        links = " ".join(map(excerpt, environment.service_links))
+        log.info("service links of Kubernetes in the environment: they are ignored", variables=links)
+
+
 def _redis(settings: Settings, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> tuple[str, str | None]:
-    """Return URL and password of the Redis that was asked for; an embedded one is started for it."""
+    """Return URL and password of the Redis to use. An embedded one is started, and stops with the stack."""
     parts = urllib.parse.urlsplit(settings.redis_url)
     password = settings.password()
     if parts.scheme == EMBEDDED:
@@ -133,13 +178,8 @@ def _redis(settings: Settings, stack: contextlib.ExitStack | contextlib.AsyncExi
             raise settings.refusal("redis_url", str(error)) from None
         except UnicodeError:
             raise settings.refusal("redis_url", "expected a host name of this machine") from None
-    if parts.password and settings.source("redis_url") == COMMAND_LINE:
+    if has_password(settings.redis_url) and settings.source("redis_url") == COMMAND_LINE:
         log.warning("a password in the Redis URL can be seen by others: use --redis-password-file")
-    try:
-        redis.asyncio.ConnectionPool.from_url(settings.redis_url).make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, redis.RedisError):
-        # The text may quote the URL.
-        raise settings.refusal("redis_url", "expected options behind its ? that redis-py has") from None
     return settings.redis_url, password
 
 
@@ -154,7 +194,7 @@ def _bridge(settings: Settings, redis_url: str, password: str | None) -> WebSock
     except PluginError:
         raise
     except ConfigurationError as error:
-        # Redis, the keys and the names of plugins have been looked at.
+        # Redis, the keys and the names of plugins have been checked before.
         raise settings.refusal("exchange", str(error)) from None
 
 
@@ -185,15 +225,11 @@ def _listening(settings: Settings, name: str, port: int) -> Iterator[None]:
         ) from None
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 @contextlib.contextmanager
 def _settled_collector() -> Iterator[None]:
-    """Have the cyclic collector pass over what lives as long as the process, and look less often.
+    """Let the cyclic collector skip all objects that live as long as the process, and start less often.
 
-    A read brings thousands of messages, none of which is part of a cycle; with Python's own threshold of 700 objects
+    A read brings thousands of messages, none of them part of a cycle. With Python's own threshold of 700 objects,
     looking at them took a quarter of the relay's time.
     """
     thresholds = gc.get_threshold()
@@ -208,8 +244,8 @@ def _settled_collector() -> Iterator[None]:
 
 
 def _raise_file_limit() -> None:
-    """Allow as many connections as the system lets this process have files."""
+    """Raise the limit of open files as far as the system allows: each connection is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS has no limit here, and does not take it.
+    # On macOS the hard limit is infinite, and setting that as the soft limit is refused.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""What the value of a setting may be; a ValueError without a text where it is none."""
+"""The types of settings: each raises ValueError, without a text, for an invalid value."""
 
 import re
 import urllib.parse
@@ -7,7 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-# The scheme of a Redis URL that asks for an embedded Redis.
+from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.redis_client import check_url
+
+# The scheme of a URL that asks for an embedded Redis at its host and port.
 EMBEDDED = "embedded"
 
 
@@ -32,38 +35,36 @@ def _origin(text: str) -> str:
 
 
 def _redis_url(text: str) -> str:
-    parts = urllib.parse.urlsplit(text)
-    # Raises ValueError for a port that is none; without the text, of which a password may be part.
-    port = parts.port
-    place = {
-        "redis": parts.hostname,
-        "rediss": parts.hostname,
-        "unix": parts.path,
-        EMBEDDED: port is not None and parts.hostname,
-    }.get(text.partition("://")[0])
-    # Of a password with a plain /, ? or # a piece would pass for the host, and be told as such.
-    torn = parts.fragment or "@" in parts.path + parts.query
-    if not place or torn or not re.fullmatch("[!-~]+", text):
-        raise ValueError
+    if text.startswith(f"{EMBEDDED}://"):
+        parts = urllib.parse.urlsplit(text)
+        # Reading the port raises ValueError for one that is not a number up to 65535.
+        only_an_address = text == f"{EMBEDDED}://{parts.netloc}" and "@" not in text and re.fullmatch("[!-~]+", text)
+        if not (only_an_address and parts.hostname and parts.port is not None):
+            raise ValueError
+        return text
+    try:
+        check_url(text)
+    except ConfigurationError:
+        raise ValueError from None
     return text
 
 
 def _names(value: Any) -> Any:
-    """Split a text at its commas; an empty one is no name at all."""
+    """Split a text at its commas; an empty text is an empty list."""
     if not isinstance(value, str):
         return value
     return tuple(name.strip() for name in value.split(",")) if value else ()
 
 
 def _not_empty(value: Any) -> Any:
-    """Refuse an empty text, which as a path is the current directory."""
+    """Refuse an empty text: as a path it would be the current directory."""
     if value == "":
         raise ValueError
     return value
 
 
 def _no_truth(value: Any) -> Any:
-    """Refuse true and false, which pydantic takes for 1 and 0."""
+    """Refuse true and false: pydantic would take them for 1 and 0."""
     if isinstance(value, bool):
         raise ValueError
     return value

@@ -1,10 +1,9 @@
 """The settings of a server: names, defaults, units and help, in one place."""
 
+import functools
 import os
-import re
 import tomllib
-import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,25 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, Valid
 from tornado_bridge import discovery
 from tornado_bridge.bridge import DEFAULT_LIMITS
 from tornado_bridge.errors import ConfigurationError, PluginError
+from tornado_bridge.excerpts import excerpt, toml_place
+from tornado_bridge.redis_client import has_password
+from tornado_bridge.server import environment as environments
+from tornado_bridge.server.environment import KEY_VARIABLE as KEY_VARIABLE
+from tornado_bridge.server.environment import Environment, environment_variable
 from tornado_bridge.server.setting_types import Amount, Count, Directory, Exchange, Names, Origin, Port, RedisUrl, Text
 
-ENVIRONMENT_PREFIX = "TORNADO_BRIDGE_"
-
-# Where a client finds its API key; no setting of a server.
-KEY_VARIABLE = "TORNADO_BRIDGE_API_KEY"
-
-# Settings that are no command-line option, since every user of the machine sees the arguments of a process.
+# These settings have no command-line option, since every user of the machine can see the arguments of a process.
 NOT_AN_OPTION = {"redis_password"}
 
 GROUPS = ("Server", "Redis", "Plugins", "Clients", "Slow clients", "Logging")
 
-# Where a setting can come from, besides the environment and a file, as an error says it.
+# How an error names the source of a setting, besides the environment and a file.
 COMMAND_LINE = "on the command line"
 DEFAULT = "by default"
-
-# As much of an unusable value is repeated, in characters.
-_SHOWN = 64
-
 
 _FILE = "the path of a file"
 _PORT = "a port from 0 to 65535"
@@ -40,32 +35,38 @@ _AMOUNT = "a number above 0"
 
 
 def _setting(default: Any, group: str, expected: str, help: str, unit: str = "", *, secret: bool = False) -> Any:
-    """Declare one setting: what an error says to expect, its help, and the unit behind the default there.
+    """Declare a setting: what an error says to expect, the help text, and the unit shown behind the default.
 
-    The value of a `secret` one is in no error and no repr.
+    The value of a `secret` setting is in no error and no repr.
     """
     extra: dict[str, Any] = {"group": group, "expected": expected, "unit": unit, "secret": secret}
     return Field(default, description=help, repr=not secret, json_schema_extra=extra)
 
 
+def _limit(name: str, group: str, expected: str, help: str, unit: str = "") -> Any:
+    """Declare a setting that is a limit of the bridge, with the bridge's default."""
+    return _setting(getattr(DEFAULT_LIMITS, name), group, expected, help, unit)
+
+
 class Settings(BaseModel):
-    """Everything that `serve` can be told."""
+    """Everything that can be set for `serve`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    host: Text = _setting("127.0.0.1", "Server", "an address or a host name", "Address to listen on.")
-    port: Port = _setting(8765, "Server", _PORT, "Port to listen on; 0 picks one.")
+    host: Text = _setting("127.0.0.1", "Server", "an address or a host name", "Address or host name to listen on.")
+    port: Port = _setting(8765, "Server", _PORT, "Port to listen on. 0 picks a free one.")
     metrics_port: Port | None = _setting(
         None,
         "Server",
         _PORT,
-        "Port of Prometheus metrics at /metrics, on the same address; 0 picks one, which is logged; none unless given.",
+        "Port for Prometheus metrics at /metrics, on the same address. 0 picks a free one and logs it. Without this "
+        "option there are no metrics.",
     )
     event_loop: Literal["asyncio", "uvloop"] = _setting(
         "asyncio",
         "Server",
         "asyncio or uvloop",
-        "Event loop to run on: asyncio, or uvloop, which pip install 'tornado_bridge[uvloop]' brings.",
+        "Event loop: asyncio or uvloop. To install uvloop: pip install 'tornado_bridge[uvloop]'.",
     )
     exchange: Exchange = _setting(
         ..., "Server", "ID:NAME, such as 1:coinbase", "Exchange to relay, as ID:NAME. Required."
@@ -74,94 +75,101 @@ class Settings(BaseModel):
         "redis://127.0.0.1:6379/0",
         "Redis",
         "redis://HOST:PORT, rediss://HOST:PORT, unix://PATH or embedded://HOST:PORT, "
-        "in which a password's / ? # @ are %2F %3F %23 %40",
-        "redis://, rediss:// or unix:// URL; embedded://HOST:PORT starts an embedded Redis there. "
-        "A password in it is visible to every user of the machine: use --redis-password-file.",
+        "with / ? # @ % of a password as %2F %3F %23 %40 %25, "
+        "and after a ? only db, client_name, username, password and redis-py's ssl_ options",
+        "URL of Redis: redis://, rediss:// or unix://. embedded://HOST:PORT starts an embedded Redis at that address. "
+        "Every user of the machine can see a password in this option: use --redis-password-file.",
         secret=True,
     )
     redis_password_file: Path | None = _setting(
-        None, "Redis", _FILE, "File that holds the Redis password, of which line breaks at the end are no part."
+        None, "Redis", _FILE, "File with the Redis password. Trailing newlines are ignored."
     )
     redis_password: SecretStr | None = _setting(
-        None, "Redis", "text", "Redis password; from the environment alone.", secret=True
+        None, "Redis", "text", "Redis password. It can only be set in the environment.", secret=True
     )
     plugins: Names | None = _setting(
         None,
         "Plugins",
         "names of plugins, with commas between them (in a file: a list)",
-        "Plugins to load, by name, with commas between them (in a file: a list); no other one is imported. All that "
-        "are installed, and all of --plugins-dir, unless given.",
+        "Names of the plugins to load, with commas between them (in a file: a list). No other plugin is imported. "
+        "Without it all installed plugins are loaded, and all of --plugins-dir.",
     )
     plugins_dir: Directory | None = _setting(
         None,
         "Plugins",
         "the path of a directory",
-        "Directory of plugins that are single files: each NAME.py that does not begin with _.",
+        "Directory of plugins that are single files. Each file NAME.py is one, unless its name begins with _.",
     )
     api_keys: Path = _setting(..., "Clients", _FILE, "TOML file of API keys (see the keys command). Required.")
     allow_origin: tuple[Origin, ...] = _setting(
         (),
         "Clients",
         "origins such as https://app.example.com",
-        "Origin that a browser may come from; repeatable (in the environment: separated by spaces, in a file: a "
-        "list); any unless given.",
+        "Origin of web pages that may connect. The option can be repeated; in the environment, separate origins by "
+        "spaces; in a file, write a list. Without it pages of any origin may connect.",
     )
-    max_connections: Count = _setting(
-        DEFAULT_LIMITS.max_connections, "Clients", _COUNT, "Live connections of all keys together."
+    max_connections: Count = _limit(
+        "max_connections", "Clients", _COUNT, "Maximum number of live connections, over all keys."
     )
-    max_handshakes: Count = _setting(1_000, "Clients", _COUNT, "Connections that have not been admitted yet.")
-    max_connections_per_key: Count = _setting(
-        DEFAULT_LIMITS.max_connections_per_key, "Clients", _COUNT, "Live connections a key, unless its row says else."
+    max_handshakes: Count = _setting(
+        1_000, "Clients", _COUNT, "Maximum number of connections that have not been admitted yet."
     )
-    max_subscriptions: Count = _setting(
-        DEFAULT_LIMITS.max_subscriptions, "Clients", _COUNT, "Subscriptions a connection."
+    max_connections_per_key: Count = _limit(
+        "max_connections_per_key",
+        "Clients",
+        _COUNT,
+        "Maximum number of live connections per key. A key can have a limit of its own.",
     )
-    rate_limit: Amount = _setting(DEFAULT_LIMITS.rate_limit, "Clients", _AMOUNT, "Client messages a key.", "a minute")
-    rate_burst: Count = _setting(
-        DEFAULT_LIMITS.rate_burst, "Clients", _COUNT, "Client messages that a key may send at once."
+    max_subscriptions: Count = _limit(
+        "max_subscriptions", "Clients", _COUNT, "Maximum number of subscriptions per connection."
+    )
+    rate_limit: Amount = _limit(
+        "rate_limit", "Clients", _AMOUNT, "Maximum rate of client messages per key.", "per minute"
+    )
+    rate_burst: Count = _limit(
+        "rate_burst", "Clients", _COUNT, "Maximum number of client messages that a key may send at once."
     )
     compression: bool = _setting(
-        False,
-        "Clients",
-        "true or false",
-        "Compress what is sent to clients that offer permessage-deflate.",
+        False, "Clients", "true or false", "Compress frames for clients that offer permessage-deflate."
     )
-    ping_interval: Amount = _setting(
-        DEFAULT_LIMITS.ping_interval,
+    ping_interval: Amount = _limit(
+        "ping_interval",
         "Clients",
         _AMOUNT,
-        "Between two pings; who has not answered by the next one is cut off.",
+        "Time between pings. A client that has not answered by the next ping is disconnected.",
         "s",
     )
-    skip_bytes: Count = _setting(
-        DEFAULT_LIMITS.skip_bytes,
+    skip_bytes: Count = _limit(
+        "skip_bytes",
         "Slow clients",
         _COUNT,
-        "Held back for a client from which on it loses frames.",
+        "Once this much is buffered for a client, new frames for it are dropped.",
         "bytes",
     )
-    abort_bytes: Count = _setting(
-        DEFAULT_LIMITS.abort_bytes,
+    abort_bytes: Count = _limit(
+        "abort_bytes",
         "Slow clients",
         _COUNT,
-        "Held back for a client from which on it is cut off.",
+        "Once this much is buffered for a client, it is disconnected.",
         "bytes",
     )
-    slow_timeout: Amount = _setting(
-        DEFAULT_LIMITS.slow_timeout,
+    slow_timeout: Amount = _limit(
+        "slow_timeout",
         "Slow clients",
         _AMOUNT,
-        "For how long a client may lose frames without a break.",
+        "A client whose frames have been dropped for this long, without a break, is disconnected.",
         "s",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
-        "info", "Logging", "debug, info, warning or error", "Least level logged: debug, info, warning or error."
+        "info", "Logging", "debug, info, warning or error", "Lowest level to log: debug, info, warning or error."
     )
     log_format: Literal["text", "json"] = _setting(
-        "text", "Logging", "text or json", "Form of a log line: text or json."
+        "text", "Logging", "text or json", "Form of log lines: text or json."
     )
 
-    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _sources: dict[str, str] = PrivateAttr()
+    _environment: Environment = PrivateAttr()
+    _again: Callable[[], "Settings"] = PrivateAttr()
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> "Settings":
@@ -177,19 +185,28 @@ class Settings(BaseModel):
     def exchange_name(self) -> str:
         return self.exchange.partition(":")[2]
 
+    @property
+    def environment(self) -> Environment:
+        """The environment that the settings were read from, with the variables that were not understood."""
+        return self._environment
+
+    def reread(self) -> "Settings":
+        """Return the settings out of the same sources as they are now; raises ConfigurationError as `settle` does."""
+        return self._again()
+
     def source(self, name: str) -> str:
         """Return where the value of a setting comes from, such as COMMAND_LINE."""
         return self._sources.get(name, DEFAULT)
 
     def refusal(self, name: str, problem: str) -> ConfigurationError:
-        """Return the error of a setting that has turned out to be unusable."""
+        """Return the error for a setting that has turned out to be unusable."""
         return ConfigurationError(f"{option(name)} {self.source(name)}: {problem}")
 
     def candidates(self) -> list[discovery.Candidate]:
         """Return the plugins to load, without importing one.
 
-        Raises ConfigurationError for a directory that cannot be read and for a plugin that nobody offers, PluginError
-        for one that is offered twice.
+        Raises ConfigurationError for a directory that cannot be read and for the name of a plugin that does not exist,
+        PluginError for a name that two plugins have.
         """
         offered = discovery.installed()
         if self.plugins_dir is not None:
@@ -205,9 +222,9 @@ class Settings(BaseModel):
             raise self.refusal("plugins", str(error)) from None
 
     def password(self) -> str | None:
-        """Return the Redis password, None where there is none beside the URL.
+        """Return the Redis password, None if only the URL may have one.
 
-        Raises ConfigurationError for a file that has none, and for a second one in the URL.
+        Raises ConfigurationError for a file without a password, and for a second password in the URL.
         """
         if self.redis_password_file is not None:
             password = self._read_password(self.redis_password_file)
@@ -215,8 +232,8 @@ class Settings(BaseModel):
             password = self.redis_password.get_secret_value()
         else:
             return None
-        if urllib.parse.urlsplit(self.redis_url).password is not None:
-            raise self.refusal("redis_url", "expected no password in it, since there is another one beside it")
+        if has_password(self.redis_url):
+            raise self.refusal("redis_url", "expected no password in the URL, since another one is set")
         return password
 
     def _read_password(self, path: Path) -> str:
@@ -225,7 +242,7 @@ class Settings(BaseModel):
         except (OSError, ValueError):
             password = ""
         if not password:
-            raise self.refusal("redis_password_file", f"expected a readable file that holds a password, got {path}")
+            raise self.refusal("redis_password_file", f"expected a readable file with a password, got {path}")
         return password
 
 
@@ -234,40 +251,35 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def environment_variable(name: str) -> str:
-    """Return the environment variable of a setting."""
-    return ENVIRONMENT_PREFIX + name.upper()
-
-
 def settle(options: Mapping[str, Any], config: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings out of, in order: options, environment, TOML file, defaults.
+    """Return the settings. Each is taken from the first of these that has it: options, environment, TOML file, default.
 
     Raises ConfigurationError, one sentence that names the setting, its source and what was expected.
     """
     sources: dict[str, str] = {}
     given: dict[str, Any] = {}
+    found = environments.read(environment, Settings.model_fields)
     for name, value in (_read_config(config) if config is not None else {}).items():
-        given[name], sources[name] = value, f"in {config}"
         if name not in Settings.model_fields:
-            raise ConfigurationError(f"{name!r} in {config} is no setting: expected those that serve --help lists")
+            raise ConfigurationError(f"{excerpt(repr(name))} in {config} is not a setting: serve --help lists them")
         if name in NOT_AN_OPTION:
-            raise ConfigurationError(f"{name} in {config}: expected redis_password_file, or the environment")
-    if environment_variable("redis_password") in environment:
-        # They are two ways to set one thing.
+            raise ConfigurationError(f"{name} in {config}: expected redis_password_file instead, or the environment")
+        given[name], sources[name] = value, f"in {config}"
+    if "redis_password" in found.settings:
+        # Both set the same thing, and the environment comes before the file.
         given.pop("redis_password_file", None)
-    for name in Settings.model_fields:
-        variable = environment_variable(name)
-        if variable in environment:
-            text = environment[variable]
-            given[name] = tuple(text.split()) if name == "allow_origin" else text
-            sources[name] = f"in the environment ({variable})"
+    for name, text in found.settings.items():
+        given[name] = tuple(text.split()) if name == "allow_origin" else text
+        sources[name] = f"in the environment ({environment_variable(name)})"
     for name, value in options.items():
         given[name], sources[name] = value, COMMAND_LINE
     try:
         settings = Settings(**given)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error, given, sources)) from None
-    settings._sources.update(sources)
+    settings._sources = sources
+    settings._environment = found
+    settings._again = functools.partial(settle, options, config, environment)
     return settings
 
 
@@ -277,12 +289,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationError(f"--config: {path} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        # Only where it is: the rest may quote the file, and so a password.
-        place = re.search(r" \(at [a-z0-9, ]+\)", str(error))
-        raise ConfigurationError(f"--config: {path} is no TOML file{place[0] if place else ''}") from None
+        raise ConfigurationError(f"--config: {path} is not a TOML file{toml_place(error)}") from None
 
 
 def _sentence(error: ValidationError, given: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    """Return the sentence for the first setting that pydantic has refused."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if not first["loc"]:
         least = f"{option('skip_bytes')} {sources.get('skip_bytes', DEFAULT)}"
@@ -294,9 +305,5 @@ def _sentence(error: ValidationError, given: Mapping[str, Any], sources: Mapping
             f"{option(name)} is required, {COMMAND_LINE}, in the environment ({environment_variable(name)}) or in the "
             f"--config file: expected {extra['expected']}"
         )
-    shown = "" if extra["secret"] else f", got {_shortened(repr(given[name]))}"
+    shown = "" if extra["secret"] else f", got {excerpt(repr(given[name]))}"
     return f"{option(name)} {sources[name]}: expected {extra['expected']}{shown}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

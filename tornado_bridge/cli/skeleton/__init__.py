@@ -11,15 +11,13 @@ from pathlib import Path
 import tornado_bridge
 from tornado_bridge import discovery
 from tornado_bridge.errors import ConfigurationError
+from tornado_bridge.excerpts import excerpt
 
 PREFIX = "tornado-bridge-"
 
 MAX_NAME = 40
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*").fullmatch
-
-# An error repeats at most this many characters of an unusable name.
-_SHOWN = 64
 
 
 def write(name: str, directory: Path) -> Path:
@@ -32,7 +30,7 @@ def write(name: str, directory: Path) -> Path:
     if not _NAME(name) or len(name) > MAX_NAME:
         raise ConfigurationError(
             f"NAME: expected at most {MAX_NAME} lower-case letters and digits with single hyphens between them, "
-            f"starting with a letter, got {name[:_SHOWN]!r}"
+            f"starting with a letter, got {excerpt(repr(name))}"
         )
     for candidate in discovery.installed():
         if candidate.name == name:
