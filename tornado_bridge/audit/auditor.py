@@ -22,7 +22,7 @@ from tornado_bridge.redaction.declaration import (
     Declaration,
     Input,
 )
-from tornado_bridge.redaction.shapes import ends
+from tornado_bridge.redaction.shapes import leaves
 from tornado_bridge.registry import Route
 
 CASES = 4_000
@@ -143,7 +143,7 @@ class Auditor:
             event_type=event_type.name,
             source=event_type.source,
             channel=event_type.channel,
-            reads=tuple(end.path for end in ends(self._declaration.shape)),
+            reads=tuple(leaf.path for leaf in leaves(self._declaration.shape)),
             cases=self._tried,
             outcomes=dict(sorted(self._outcomes.items())),
             flows=tuple(self._flows[key] for key in sorted(self._flows)),
