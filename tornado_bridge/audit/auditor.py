@@ -9,7 +9,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Set
 
 from tornado_bridge.audit.drafts import UNCHANGED, Changes, Draft, Part, literal
-from tornado_bridge.audit.generation import Generator, canaries
+from tornado_bridge.audit.generation import EXCHANGE_NAME, Generator, canaries
 from tornado_bridge.audit.rehearsal import Outcome, Outputs, Rehearsal, differing, outputs_of
 from tornado_bridge.redaction.declaration import (
     DERIVED,
@@ -29,7 +29,7 @@ CASES = 4_000
 SEED = 20_260_219
 
 # An exchange that schemas of more than the built-in plugins may list, and another one.
-EXCHANGES = ("coinbase", "kraken")
+EXCHANGES = (EXCHANGE_NAME, "kraken")
 
 # Events that are changed in each place, at the least; and how often in a place that is read, and in one that is not.
 _MIN_BASES = 8

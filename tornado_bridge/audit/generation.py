@@ -26,8 +26,9 @@ UNKNOWN = "(unknown members)"
 
 _CANARY = re.compile(rf"{TEXT_MARK}\w*|7[.]?{NUMBER_MARK[1:]}[0-9]*", re.IGNORECASE)
 
-# The exchange of the events; routes are made for it.
+# The exchange of generated events. The routes of an audit and the bridge of a plugin's tests are made for it.
 EXCHANGE_ID = "1"
+EXCHANGE_NAME = "coinbase"
 
 # Attempts to find a valid event; and values tried of each kind, once there is one.
 _ATTEMPTS = 20_000

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tornado_bridge.channels import WILDCARD, Grammar
-from tornado_bridge.events import EventType
+from tornado_bridge.channels import Grammar
 from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.redaction.declaration import CHANNEL, ENVELOPES, ORDER, PRESENCE
@@ -90,11 +89,6 @@ def _text(frame: bytes) -> str:
     """Return the text of one unmasked frame."""
     header = {126: 4, 127: 10}.get(frame[1], 2)
     return frame[header:].decode()
-
-
-def subscription_to_all(event_type: EventType) -> str:
-    """Return the subscription to every channel of an event type."""
-    return ":".join(WILDCARD if part.startswith("{") else part for part in event_type.channel_form.parts)
 
 
 def differing(before: Outputs, after: Outputs) -> set[str]:
