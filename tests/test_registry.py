@@ -475,7 +475,12 @@ def test_an_open_schema_names_the_distribution(install: Install) -> None:
         ("raise SystemExit(3)", "3 (SystemExit)"),
         (
             MODULE.format(name="orders").replace("reads=Reads", "reads=dict"),
-            "'orders' reads what is no msgspec structure (ValueError)",
+            "the reads of 'orders' must be a msgspec.Struct type (ValueError)",
+        ),
+        (
+            MODULE.format(name="error"),
+            "the name 'error' is reserved for a message of the protocol; choose another for the event type "
+            "(ValueError)",
         ),
         (
             MODULE.format(name="orders").replace('channel="orders:{symbol}"', 'channel="orders:*"'),

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.payloads import PRIVATE
 from tornado_bridge.connections.dialogue import ErrorCode
+from tornado_bridge.events import RESERVED_NAMES
 from tornado_bridge.redaction import closed_schema
 from tornado_bridge.redaction.validation import Validator, load_schema
 from tornado_bridge.registry import Registry
@@ -54,6 +55,10 @@ def subschemas(schema: Schema, path: str = "$") -> Iterator[tuple[str, Schema]]:
             yield from walk(member, f"{where}.{name}")
 
     yield from walk(schema, path)
+
+
+def test_the_types_of_the_server_s_messages_are_reserved() -> None:
+    assert {*SERVER_MESSAGES} <= RESERVED_NAMES
 
 
 def mutations(instance: Any) -> Iterator[Any]:

@@ -420,7 +420,7 @@ def test_a_third_party_s_event_type_is_sent() -> None:
     assert described()["operations"]["send_trade"]["channel"] == {"$ref": "#/channels/trade_events"}
 
 
-@pytest.mark.parametrize("name", ["dialogue", "subscribe", "error", "client_message"])
+@pytest.mark.parametrize("name", ["dialogue", "subscribe", "client_message"])
 def test_an_event_type_takes_no_place_of_the_dialogue_by_its_name(document: Object, name: str) -> None:
     other = described(name=name, emits=trade_schema(name))
     for member in ("channels", "operations"):
