@@ -446,6 +446,11 @@ class Impossible(msgspec.Struct):
             declared(emits={**envelope_schema("trade", "^t$", {}), "title": 5}),
             "the schema of 'trade' is no draft 2020-12 schema (5 is not of type 'string')",
         ),
+        (
+            declared(parameters={}),
+            "'trade' has no rule for {symbol}, which may then be any plain name, but its schema refuses 'A' there: "
+            "give 'symbol' a rule in parameters",
+        ),
         (declared(reads=Nowhere), "name 'Missing' is not defined"),
         (
             declared(reads=Impossible),

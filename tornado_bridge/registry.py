@@ -15,6 +15,7 @@ from tornado_bridge.channels import Grammar, SourceForm, globs_overlap
 from tornado_bridge.discovery import Candidate
 from tornado_bridge.errors import PluginError
 from tornado_bridge.events import Event, EventType
+from tornado_bridge.redaction.channel_schema import check_default_rules
 from tornado_bridge.redaction.declaration import Declaration
 from tornado_bridge.redaction.firewall import Firewall
 
@@ -148,6 +149,7 @@ def _ends(plugin: Plugin, event_type: EventType) -> tuple[Callable[[str], Any], 
     """Return how to read for an event type, and what may leave."""
     try:
         ends = msgspec.json.Decoder(event_type.reads).decode, Firewall(event_type)
+        check_default_rules(event_type)
         Declaration(event_type)
         return ends
     except (ValueError, TypeError, NameError) as error:  # the last two of a structure's annotations

@@ -215,7 +215,9 @@ def test_a_regular_expression_of_a_parameter_is_in_words_and_an_extension(docume
 
 
 def test_a_parameter_without_a_rule_has_the_default_rule() -> None:
-    parameters = described(parameters={})["channels"]["trade_events"]["parameters"]
+    emits = envelope_schema("trade", "^trades:[A-Za-z0-9_.-]{1,64}$", {"price": values.DECIMAL})
+    other = described(channel="trades:{symbol}", parameters={}, emits=emits)
+    parameters = other["channels"]["trade_events"]["parameters"]
     assert parameters["symbol"]["x-pattern"] == "^(?:[A-Za-z0-9_.-]{1,64})$"
 
 
