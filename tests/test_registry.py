@@ -537,30 +537,33 @@ OTHER = {"name": "other", "source": "other:{exchange_id}:{symbol}", "channel": "
         (
             {"source": "channel:exchange:{exchange_id}:trades:{symbol}"},
             "its source 'channel:exchange:{exchange_id}:trades:{symbol}' overlaps with "
-            "'channel:exchange:{exchange_id}:trades:{symbol}', 'trade' of plugin 'Trades'",
+            "'channel:exchange:{exchange_id}:trades:{symbol}', the source of 'trade' of plugin 'Trades'",
         ),
         (
             {"source": "channel:{a}:{exchange_id}:trades:{symbol}"},
             "its source 'channel:{a}:{exchange_id}:trades:{symbol}' overlaps with "
-            "'channel:exchange:{exchange_id}:trades:{symbol}', 'trade' of plugin 'Trades'",
+            "'channel:exchange:{exchange_id}:trades:{symbol}', the source of 'trade' of plugin 'Trades'",
         ),
         # Redis's `*` takes colons too.
         (
             {"source": "channel:{symbol}"},
             "its source 'channel:{symbol}' overlaps with "
-            "'channel:exchange:{exchange_id}:trades:{symbol}', 'trade' of plugin 'Trades'",
+            "'channel:exchange:{exchange_id}:trades:{symbol}', the source of 'trade' of plugin 'Trades'",
         ),
         # Only for exchange 1.
         (
             {"source": "channel:exchange:1:trades:{symbol}"},
             "its source 'channel:exchange:1:trades:{symbol}' overlaps with "
-            "'channel:exchange:{exchange_id}:trades:{symbol}', 'trade' of plugin 'Trades'",
+            "'channel:exchange:{exchange_id}:trades:{symbol}', the source of 'trade' of plugin 'Trades'",
         ),
         (
             {"channel": "trades:{symbol}"},
-            "its channel 'trades:{symbol}' is also the channel of 'trade' of plugin 'Trades'",
+            "its channel 'trades:{symbol}' overlaps with 'trades:{symbol}', the channel of 'trade' of plugin 'Trades'",
         ),
-        ({"channel": "{a}:{symbol}"}, "its channel '{a}:{symbol}' is also the channel of 'trade' of plugin 'Trades'"),
+        (
+            {"channel": "{a}:{symbol}"},
+            "its channel '{a}:{symbol}' overlaps with 'trades:{symbol}', the channel of 'trade' of plugin 'Trades'",
+        ),
         ({"name": "trade"}, "its event type 'trade' is also declared by plugin 'Trades'"),
     ],
 )
@@ -578,15 +581,15 @@ def test_two_owners_name_the_distribution_of_the_later_one(install: Install) -> 
     source = MODULE.format(name="orders").replace('channel="orders:{symbol}"', 'channel="candles:{symbol}:{timeframe}"')
     install("tornado-bridge-orders", "orders", source)
     assert str(refusal("candle", "orders")) == (
-        "plugin 'orders' of tornado-bridge-orders 1.2: its channel 'candles:{symbol}:{timeframe}' is also the channel "
-        "of 'candle_close' of plugin 'candle'"
+        "plugin 'orders' of tornado-bridge-orders 1.2: its channel 'candles:{symbol}:{timeframe}' overlaps with "
+        "'candles:{symbol}:{timeframe}', the channel of 'candle_close' of plugin 'candle'"
     )
 
 
 def test_one_plugin_owns_a_source_once_too() -> None:
     assert refusal(Trades(TRADE, declared(**{**OTHER, "source": TRADE.source}))).reason == (
         "its source 'channel:exchange:{exchange_id}:trades:{symbol}' overlaps with "
-        "'channel:exchange:{exchange_id}:trades:{symbol}', 'trade' of plugin 'Trades'"
+        "'channel:exchange:{exchange_id}:trades:{symbol}', the source of 'trade' of plugin 'Trades'"
     )
 
 
@@ -601,7 +604,7 @@ def test_a_transform_that_is_a_coroutine_function_is_refused() -> None:
         async def transform(self, event: Event[Any]) -> Any:  # type: ignore[override]
             return None
 
-    with pytest.raises(PluginError, match="its transform is a coroutine function; it must be a plain one"):
+    with pytest.raises(PluginError, match="its transform is a coroutine function; it must be a plain function"):
         Registry([Asynchronous()])
 
 
