@@ -259,6 +259,7 @@ async def test_nothing_that_comes_during_a_wait_is_no_fault(
     assert pace.brought == [0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=10)
 async def test_a_subscription_may_be_confirmed_while_events_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "Pace", Patience)
@@ -290,6 +291,7 @@ async def test_a_subscription_may_be_confirmed_while_events_wait(monkeypatch: py
     assert feed.messages == [(b"candle:1", b"x")]
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=10)
 async def test_a_relay_that_takes_its_time_is_no_silence_of_redis(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
@@ -473,6 +475,7 @@ async def test_a_subscriber_that_redis_cuts_off_subscribes_anew(
     log_lines.take(UP_AGAIN)
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=20)
 async def test_a_hung_redis_is_noticed_within_five_seconds(own_redis_server: RedisServer, log_lines: LogLines) -> None:
     async with running(own_redis_server.url) as (source, feed):

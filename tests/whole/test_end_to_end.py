@@ -68,6 +68,7 @@ async def test_real_market_events_arrive_each_once_in_order_and_without_what_is_
         assert not private & set(envelope["data"].values()) - public
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=120)
 async def test_a_hundred_clients_get_every_burst_once_and_in_order_whoever_stops_reading(
     redis_server: RedisServer, tmp_path: Path

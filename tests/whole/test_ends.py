@@ -342,6 +342,7 @@ async def test_an_end_shows_as_it_should_and_gives_everything_back_within_a_seco
 SAID: dict[End, set[str]] = {exception: {"client message failed"}, revoked: {"key file read anew"}}
 
 
+@pytest.mark.slow
 @settings
 @pytest.mark.usefixtures("traced_memory")
 @pytest.mark.gen_test(timeout=60 + ENDS / 10)
