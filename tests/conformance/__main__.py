@@ -1,8 +1,9 @@
 """Runs the Autobahn cases against an echo server on the bridge's own handshake, reader and outlet.
 
-`python -m tests.conformance` prints the cases that fail and ends with 1 if any does; needs `kosoku`. Left out is
-section 9 (limits and performance). Of 12 and 13 (compression), which take minutes, those of 256 bytes to 8 KiB are run:
-not of 12.2, 12.3 and 12.5, which kosoku 0.1.0 cannot run, nor of 13.2, 13.5 and 13.6, whose offers the bridge declines.
+`python -m tests.conformance` prints the cases that fail, and exits with 1 if there are any. It needs `kosoku`.
+Section 9 (limits and performance) is left out. Sections 12 and 13 (compression) take minutes, so only their cases of
+256 bytes to 8 KiB run, without 12.2, 12.3 and 12.5, which kosoku 0.1.0 cannot run, and without 13.2, 13.5 and 13.6,
+whose offers the bridge declines.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ PASSED = {"OK", "INFORMATIONAL", "NON-STRICT"}
 
 
 class EchoWebSocket(WebSocket):
-    """Sends every message back as it came, a binary one as binary."""
+    """Sends every message back as it was received, text or binary."""
 
     __slots__ = ()
 
@@ -47,7 +48,7 @@ class EchoWebSocket(WebSocket):
 
 
 class EchoHandler(WebSocketHandler):
-    """Hands the stream over after the handshake, as the bridge's own handler does."""
+    """Hands the stream over after the handshake, like the bridge's own handler."""
 
     def initialize(self, tasks: set[asyncio.Task[None]]) -> None:
         self._tasks = tasks
@@ -84,7 +85,7 @@ async def echo(stream: IOStream, window: int | None) -> None:
 
 
 async def run(directory: Path) -> dict[str, Any]:
-    """Serve while the suite runs, and return its index of results."""
+    """Run the suite against an echo server, and return its index of results."""
     tasks: set[asyncio.Task[None]] = set()
     server = HTTPServer(Application([("/", EchoHandler, {"tasks": tasks})]))
     sockets = bind_sockets(0, "127.0.0.1")
