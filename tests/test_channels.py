@@ -294,11 +294,11 @@ def test_a_grammar_admits_no_other_subscription(grammar: Grammar, name: str) -> 
     assert not grammar.admits(name)
 
 
-def test_a_grammar_finds_the_subscriptions_of_a_channel_of_any_form(grammar: Grammar) -> None:
+def test_a_grammar_has_the_subscriptions_for_a_channel_of_each_form(grammar: Grammar) -> None:
     assert grammar.subscriptions("trades:BTC-USD") == ("trades:BTC-USD", "trades:*")
 
 
-def test_a_grammar_finds_no_subscriptions_of_a_channel_of_no_form(grammar: Grammar) -> None:
+def test_a_grammar_has_no_subscriptions_for_a_channel_of_another_form(grammar: Grammar) -> None:
     assert grammar.subscriptions("orders:BTC-USD") == ()
 
 

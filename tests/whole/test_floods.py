@@ -25,7 +25,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) 
 
 @pytest.mark.parametrize("key", ["good", "bad"])
 @pytest.mark.parametrize("flood", floods.FLOODS, ids=lambda flood: flood.name)
-def test_a_flood_starves_nobody_and_fills_no_memory(server: Serving, flood: floods.Flood, key: str) -> None:
+def test_a_flood_neither_starves_another_client_nor_fills_memory(
+    server: Serving, flood: floods.Flood, key: str
+) -> None:
     result = floods.measure(server, server.key if key == "good" else key, flood, SECONDS)
     assert len(result.trips) >= 5
     assert result.growth <= MAX_GROWTH

@@ -194,7 +194,7 @@ def test_the_close_reason_says_nothing_but_that_the_server_stops(event_run: Even
     assert event_run.close == (1001, "Server shutting down")
 
 
-def test_nothing_of_an_event_is_seen_in_output_log_or_process_list(event_run: EventRun) -> None:
+def test_no_value_of_an_event_is_in_output_log_or_process_list(event_run: EventRun) -> None:
     assert "event dropped" in event_run.server.err
     assert traces(event_run.server.visible) == []
 
@@ -204,7 +204,7 @@ def test_the_key_of_a_client_is_not_seen_in_output_log_or_process_list(event_run
     assert event_run.server.key not in event_run.server.visible
 
 
-def test_no_event_costs_a_traceback_or_makes_a_plugin_fail(event_run: EventRun) -> None:
+def test_no_event_causes_a_traceback_or_a_failure_of_a_plugin(event_run: EventRun) -> None:
     assert lines_with(event_run.server, "Traceback", "plugin failed", "plugin quarantined", "envelope refused") == []
 
 
@@ -421,14 +421,14 @@ def test_no_error_repeats_more_than_64_characters_or_one_that_cannot_be_printed(
     assert [text for text in excerpts if len(text) > (640 if "\\" in text else 64)] == []
 
 
-def test_no_reply_tells_a_client_the_key_that_it_has_not_sent_itself(message_run: MessageRun) -> None:
+def test_no_reply_contains_the_key_unless_the_message_did(message_run: MessageRun) -> None:
     key = message_run.server.key
     repeated = [exchange for exchange in message_run.exchanges if key in "".join(exchange.replies)]
 
     assert [exchange for exchange in repeated if key not in exchange.text] == []
 
 
-def test_nothing_of_a_message_is_seen_in_output_log_or_process_list(message_run: MessageRun) -> None:
+def test_no_value_of_a_message_is_in_output_log_or_process_list(message_run: MessageRun) -> None:
     assert traces(message_run.server.visible) == []
 
 
@@ -439,7 +439,7 @@ def test_a_key_that_a_client_sends_by_mistake_is_not_seen_in_output_log_or_proce
     assert message_run.server.key not in message_run.server.visible
 
 
-def test_no_message_costs_a_traceback_or_a_fault(message_run: MessageRun) -> None:
+def test_no_message_causes_a_traceback_or_a_fault(message_run: MessageRun) -> None:
     assert lines_with(message_run.server, "Traceback", "client message failed") == []
 
 
