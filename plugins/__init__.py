@@ -1,1 +1,1 @@
-"""The transformers that come with the bridge; found by entry point, like anybody's."""
+"""The plugins that come with the bridge. Like any other, they are loaded by their entry points."""

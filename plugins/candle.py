@@ -1,4 +1,4 @@
-"""Candle closes: open, high, low, close and volume of a symbol and timeframe."""
+"""Candle closes: the open, high, low, close and volume of a symbol on a timeframe."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h", "1d")
 
 
 class Candle(msgspec.Struct):
-    """What is read of a candle; every other member of the payload stays inside."""
+    """The members of a candle that are read. No other member of the payload is ever decoded."""
 
     timestamp: msgspec.Raw
     open: msgspec.Raw

@@ -1,4 +1,4 @@
-"""Trade signals: the public side of an indicator alert."""
+"""Trade signals: the public form of an indicator alert."""
 
 import re
 
@@ -9,7 +9,7 @@ from tornado_bridge import Envelope, Event, EventType, InvalidEvent, hookimpl, l
 SYMBOL = r"[A-Za-z0-9]{1,20}-[A-Za-z0-9]{1,20}"
 TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h", "1d")
 
-# |triggerValue| from which a signal is moderate, strong, extreme (PROTOCOL.md section 5).
+# A signal is moderate, strong or extreme from these values of |triggerValue| (docs/protocol.md section 5).
 THRESHOLDS = (30, 80, 150)
 STRENGTHS = ("weak", "moderate", "strong", "extreme")
 
@@ -19,9 +19,9 @@ ABSENT = msgspec.Raw(b"null")
 
 
 class Alert(msgspec.Struct):
-    """What is read of an alert; every other member of the payload stays inside."""
+    """The members of an alert that are read. No other member of the payload is ever decoded."""
 
-    # As written, like the others: of duplicate members the last counts, whatever the first ones were.
+    # Raw, not str: if a member is there twice, the last one counts, and the first may be of any kind.
     symbol: msgspec.Raw
     timeframe: msgspec.Raw
     price: msgspec.Raw
@@ -68,25 +68,25 @@ def transform(event: Event[Alert]) -> Envelope:
 
 def text(raw: msgspec.Raw, member: str) -> str:
     """Return the text of a JSON string; raises InvalidEvent, naming `member`, for any other value."""
-    found = values.text_of(raw) if bytes(raw)[:1] == b'"' else None
-    if found is None:
-        raise InvalidEvent(f"{member} is no text")
-    return found
+    string = values.text_of(raw) if bytes(raw)[:1] == b'"' else None
+    if string is None:
+        raise InvalidEvent(f"{member} is not a string")
+    return string
 
 
 def direction(label: msgspec.Raw) -> str:
-    """Return `bullish` or `bearish` by the rules for `triggerLabel`."""
-    found = values.text_of(label) if bytes(label)[:1] == b'"' else None
-    if found is None:
+    """Return `bullish` or `bearish` for a `triggerLabel` (docs/protocol.md section 5)."""
+    string = values.text_of(label) if bytes(label)[:1] == b'"' else None
+    if string is None:
         return "bearish"
-    if found.startswith("reversal_oversold"):
+    if string.startswith("reversal_oversold"):
         return "bullish"
-    if found.startswith("level_"):
-        return "bearish" if _BELOW_ZERO(found) else "bullish"
+    if string.startswith("level_"):
+        return "bearish" if _BELOW_ZERO(string) else "bullish"
     return "bearish"
 
 
 def strength(value: msgspec.Raw) -> str:
-    """Return how strong by |`triggerValue`|; what is no number is moderate."""
+    """Return the strength for |`triggerValue`|; a value that is not a number gives `moderate`."""
     reached = values.magnitude_reaches(value, THRESHOLDS)
     return "moderate" if reached is None else STRENGTHS[reached]

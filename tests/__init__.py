@@ -1,1 +1,1 @@
-"""The tests; one file a module, named after it."""
+"""The tests. Each module of the package has a test file, named after it."""

@@ -1,4 +1,4 @@
-"""Fixtures: a real redis-server, a bridge on a real port, and the log lines that a test must expect."""
+"""The fixtures of all tests: a real redis-server, a bridge on a real port, the log lines that a test must expect."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 
+import hypothesis
 import pytest
 import structlog
 import tornado.ioloop
@@ -18,6 +19,10 @@ from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.web import app
 
 KEY = "the-key-of-the-tests"
+
+# Hypothesis measures wall time, which says nothing on a machine that runs several workers.
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
@@ -32,27 +37,27 @@ def redis_binary() -> str:
 
 @pytest.fixture(scope="session")
 def redis_server(redis_binary: str) -> Iterator[RedisServer]:
-    """A redis-server for all tests that do it no harm."""
+    """A redis-server that all tests of a worker share. They may neither stop it nor change it."""
     with RedisServer(redis_binary) as server:
         yield server
 
 
 @pytest.fixture
 def own_redis_server(redis_binary: str) -> Iterator[RedisServer]:
-    """A redis-server for one test, which may kill or stop it."""
+    """A redis-server for one test, which may stop or kill it."""
     with RedisServer(redis_binary) as server:
         yield server
 
 
 @pytest.fixture
 def io_loop() -> Iterator[tornado.ioloop.IOLoop]:
-    """The loop of one test; fails on a task that the test has left behind."""
+    """The event loop of one test; fails if the test has left a task behind."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     io_loop = tornado.ioloop.IOLoop.current()
     yield io_loop
     pending = asyncio.all_tasks(loop)
-    # As asyncio.run ends a loop: what is closing gets its turn to be closed.
+    # As asyncio.run does: generators and threads that are still closing can finish.
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.run_until_complete(loop.shutdown_default_executor())
     io_loop.close(all_fds=True)
@@ -62,7 +67,7 @@ def io_loop() -> Iterator[tornado.ioloop.IOLoop]:
 
 @pytest.fixture(autouse=True)
 def log_lines(caplog: pytest.LogCaptureFixture) -> Iterator[LogLines]:
-    """The log lines of a test; fails on a line at WARNING or above that the test has not taken."""
+    """The log lines of a test; fails if there is a line at WARNING or above that the test has not taken."""
     with structlog.testing.capture_logs() as captured:
         lines = LogLines(captured)
         yield lines
@@ -79,7 +84,7 @@ def key() -> str:
 def bridge(
     request: pytest.FixtureRequest, io_loop: tornado.ioloop.IOLoop, redis_server: RedisServer
 ) -> Iterator[WebSocketBridge]:
-    """A started bridge; `@pytest.mark.bridge(ping_interval=0.2)` gives it settings, `redis=…` another Redis fixture."""
+    """A started bridge. `@pytest.mark.bridge(ping_interval=0.2)` sets options, `redis=…` chooses a Redis fixture."""
     marker = request.node.get_closest_marker("bridge")
     options = dict(marker.kwargs) if marker else {}
     server = request.getfixturevalue(options.pop("redis")) if "redis" in options else redis_server
@@ -94,7 +99,7 @@ def bridge(
 
 @pytest.fixture
 def http_port(bridge: WebSocketBridge, io_loop: tornado.ioloop.IOLoop) -> Iterator[int]:
-    """The port of the bridge's own HTTP server, as `serve` opens it."""
+    """The port of an HTTP server with the bridge's routes, started as `serve` starts it."""
     server, port = app.serve(bridge, host="127.0.0.1", port=0)
     yield port
     server.stop()

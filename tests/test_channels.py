@@ -87,7 +87,7 @@ def test_a_part_never_has_a_colon_whatever_its_rule() -> None:
         Form("x:{a}", {"a": r"[a-z:]+"}).format(a="b:c")
 
 
-def test_a_rule_holds_for_the_whole_part() -> None:
+def test_a_pattern_must_match_the_whole_part() -> None:
     form = Form("x:{a}", {"a": r"one|two"})
     assert [form.match(f"x:{part}") is not None for part in ("one", "two", "onex", "xtwo", "one\n")] == [
         True,
@@ -98,8 +98,17 @@ def test_a_rule_holds_for_the_whole_part() -> None:
     ]
 
 
-def test_a_rule_is_of_ascii() -> None:
+def test_a_pattern_matches_ascii_only() -> None:
     assert Form("x:{a}", {"a": r"\w+"}).match("x:\u0661") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "wildcard"), [("quotes:{symbol}", "quotes:*"), ("{a}:x:{b}", "*:x:*"), ("status:all", "status:all")]
+)
+def test_a_form_has_a_subscription_to_all_of_its_channels(text: str, wildcard: str) -> None:
+    form = Form(text, {})
+    assert form.wildcard == wildcard
+    assert wildcard in form.subscriptions(text.replace("{", "").replace("}", ""))
 
 
 @pytest.mark.parametrize(("part", "of_the_form"), [("aA9_.-", True), ("a" * 64, True), ("a" * 65, False), ("", False)])
@@ -129,35 +138,35 @@ def test_a_form_without_named_parts_has_one_name() -> None:
         ("x y:{a}", "'x y:{a}' has the part 'x y', which is neither a plain name nor {a_name}"),
         ("x\n:{a}", "'x\\n:{a}' has the part 'x\\n', which is neither a plain name nor {a_name}"),
         ("x[a]:{a}", "'x[a]:{a}' has the part 'x[a]', which is neither a plain name nor {a_name}"),
-        ("{a}:{a}", "'{a}:{a}' names a part twice"),
+        ("{a}:{a}", "'{a}:{a}' uses the same named part twice"),
     ],
 )
-def test_a_text_that_is_no_form_is_refused(text: str, reason: str) -> None:
+def test_an_invalid_form_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError) as raised:
         Form(text, {})
     assert str(raised.value) == reason
 
 
-def test_a_rule_that_is_no_regular_expression_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^the rule of 'a' is no regular expression "):
+def test_an_invalid_pattern_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^the rule of 'a' is not a valid regular expression "):
         Form("x:{a}", {"a": "[a-z"})
 
 
-def test_a_rule_that_is_one_only_inside_of_parentheses_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^the rule of 'a' is no regular expression "):
+def test_a_pattern_that_is_valid_only_inside_parentheses_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^the rule of 'a' is not a valid regular expression "):
         Form("x:{a}", {"a": "b)|(?:.*"})
 
 
-def test_a_list_is_no_rule() -> None:
+def test_a_list_is_not_a_rule() -> None:
     with pytest.raises(ValueError, match=r"^the rule of 'a' is neither a regular expression nor a tuple of texts$"):
         Form("x:{a}", {"a": ["1m", "5m"]})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("rule", [(), ("",), ("*",), ("a", "b:c"), ("a b",), ("a\n",)])
-def test_a_choice_is_of_plain_names(rule: tuple[str, ...]) -> None:
+def test_the_texts_of_a_rule_are_plain_names(rule: tuple[str, ...]) -> None:
     with pytest.raises(ValueError) as raised:
         Form("x:{a}", {"a": rule})
-    assert str(raised.value) == "the rule of 'a' must allow at least one text, and plain names only"
+    assert str(raised.value) == "the rule of 'a' must list one text or more, and only plain names"
 
 
 def test_format_makes_the_concrete_name(candles: Form) -> None:
@@ -168,25 +177,25 @@ def test_format_makes_the_concrete_name(candles: Form) -> None:
 def test_format_refuses_a_part_that_breaks_its_rule(candles: Form, symbol: str) -> None:
     with pytest.raises(InvalidEvent) as raised:
         candles.format(symbol=symbol, timeframe="1h")
-    assert raised.value.reason == "symbol is outside the rule of candles:{symbol}:{timeframe}"
+    assert raised.value.reason == "symbol breaks its rule in candles:{symbol}:{timeframe}"
 
 
 def test_format_refuses_a_part_that_is_not_among_the_choices(candles: Form) -> None:
     with pytest.raises(InvalidEvent) as raised:
         candles.format(symbol="BTC-USD", timeframe="2h")
-    assert raised.value.reason == "timeframe is outside the rule of candles:{symbol}:{timeframe}"
+    assert raised.value.reason == "timeframe breaks its rule in candles:{symbol}:{timeframe}"
 
 
 def test_format_refuses_a_missing_part(candles: Form) -> None:
     with pytest.raises(InvalidEvent) as raised:
         candles.format(symbol="BTC-USD")
-    assert raised.value.reason == "candles:{symbol}:{timeframe} takes exactly the parts symbol, timeframe"
+    assert raised.value.reason == "candles:{symbol}:{timeframe} needs exactly these named parts: symbol, timeframe"
 
 
 def test_format_refuses_a_part_too_many() -> None:
     with pytest.raises(InvalidEvent) as raised:
         Form("news", {}).format(symbol="BTC-USD")
-    assert raised.value.reason == "news takes exactly the parts none"
+    assert raised.value.reason == "news needs exactly these named parts: none"
 
 
 def test_a_channel_is_matched_by_itself_and_by_every_wildcard(candles: Form) -> None:
@@ -198,7 +207,7 @@ def test_a_channel_is_matched_by_itself_and_by_every_wildcard(candles: Form) -> 
     )
 
 
-def test_a_wildcard_is_no_channel_to_be_matched(candles: Form) -> None:
+def test_a_wildcard_is_not_a_channel_that_subscriptions_match(candles: Form) -> None:
     assert candles.subscriptions("candles:*:1h") == ()
 
 
@@ -217,7 +226,7 @@ def test_sixteen_subscriptions_match_a_channel_of_the_most_named_parts() -> None
         ("{a}:{b}", "x:y"),
     ],
 )
-def test_forms_overlap_that_leave_room_for_one_name(one: str, other: str) -> None:
+def test_forms_overlap_if_one_channel_can_be_of_both(one: str, other: str) -> None:
     assert (Form(one, {}).overlaps(Form(other, {})), Form(other, {}).overlaps(Form(one, {}))) == (True, True)
 
 
@@ -229,12 +238,12 @@ def test_forms_that_differ_in_a_plain_part_or_in_length_do_not_overlap(one: str,
 CANDLE_SOURCE = "channel:exchange:{exchange_id}:candle:close:{symbol}:{timeframe}"
 
 
-def test_a_source_with_named_parts_is_asked_for_as_a_pattern() -> None:
+def test_a_source_with_named_parts_is_subscribed_as_a_pattern() -> None:
     source = SourceForm(Form(CANDLE_SOURCE, RULES), "1")
     assert (source.is_pattern, source.redis_name) == (True, "channel:exchange:1:candle:close:*:*")
 
 
-def test_a_source_with_none_but_the_exchange_is_asked_for_by_name() -> None:
+def test_a_source_whose_only_named_part_is_the_exchange_is_subscribed_by_name() -> None:
     source = SourceForm(Form("channel:alerts:exchange:{exchange_id}", {}), "1")
     assert (source.is_pattern, source.redis_name) == (False, "channel:alerts:exchange:1")
 
@@ -285,11 +294,11 @@ def test_a_grammar_admits_no_other_subscription(grammar: Grammar, name: str) -> 
     assert not grammar.admits(name)
 
 
-def test_a_grammar_finds_the_subscriptions_of_a_channel_of_any_form(grammar: Grammar) -> None:
+def test_a_grammar_has_the_subscriptions_for_a_channel_of_each_form(grammar: Grammar) -> None:
     assert grammar.subscriptions("trades:BTC-USD") == ("trades:BTC-USD", "trades:*")
 
 
-def test_a_grammar_finds_no_subscriptions_of_a_channel_of_no_form(grammar: Grammar) -> None:
+def test_a_grammar_has_no_subscriptions_for_a_channel_of_another_form(grammar: Grammar) -> None:
     assert grammar.subscriptions("orders:BTC-USD") == ()
 
 

@@ -1,4 +1,4 @@
-"""tornado_bridge.discovery: who offers a plugin, and that nothing is imported but what is chosen."""
+"""tornado_bridge.discovery: the plugins that are available, of which only the chosen ones are imported."""
 
 import sys
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def candidate(name: str, distribution: str = "orders", version: str = "1.2") -> 
 
 
 def put_distribution(directory: Path, name: str, source: str) -> None:
-    """Put a distribution of one plugin of that name into a directory of Python's path."""
+    """Put a distribution with one plugin of that name into a directory of Python's path."""
     (directory / f"{name}_of_the_tests.py").write_text(source)
     info = directory / f"{name}-1.2.dist-info"
     info.mkdir()
@@ -77,25 +77,27 @@ def telling(tmp_path: Path) -> Path:
 # Installed distributions
 
 
-def test_the_built_in_plugins_are_installed_like_anybody_s() -> None:
+def test_the_built_in_plugins_have_entry_points() -> None:
     found = {offered.name: (offered.distribution, offered.version) for offered in installed()}
     ours = ("tornado_bridge", tornado_bridge.__version__)
     assert (found["candle"], found["signals"]) == (ours, ours)
 
 
-def test_what_is_offered_is_not_imported(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_available_plugin_is_not_imported(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(telling)
     assert "telling" in {offered.name for offered in installed()}
     assert not (tmp_path / "imported").exists()
 
 
-def test_what_is_not_chosen_is_not_imported(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_that_is_not_chosen_is_not_imported(
+    telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(telling)
     Registry(choose(["candle"], installed()))
     assert not (tmp_path / "imported").exists()
 
 
-def test_what_is_chosen_is_imported(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chosen_plugin_is_imported(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(telling)
     with pytest.raises(PluginError, match=r"^plugin 'telling' of telling 1\.2: cannot be loaded: imported"):
         Registry(choose(["candle", "telling"], installed()))
@@ -156,7 +158,7 @@ def test_files_are_in_the_order_of_their_names(put: Callable[..., Path]) -> None
 
 
 @pytest.mark.parametrize("name", ["_shared.py", "__init__.py", "notes.txt", "quotes.pyc", "py"])
-def test_a_file_of_another_name_is_no_plugin(name: str, put: Callable[..., Path]) -> None:
+def test_a_file_of_another_name_is_not_a_plugin(name: str, put: Callable[..., Path]) -> None:
     assert single_files(put(name)) == []
 
 
@@ -178,7 +180,7 @@ def test_a_file_becomes_a_plugin(put: Callable[..., Path]) -> None:
     assert (plugin.name, plugin.distribution, plugin.version) == ("quotes", str(directory / "quotes.py"), "")
 
 
-def test_a_file_hides_no_module(put: Callable[..., Path]) -> None:
+def test_a_file_does_not_hide_a_module(put: Callable[..., Path]) -> None:
     Registry(single_files(put("json.py")))
     assert "EVENT_TYPE" not in vars(sys.modules["json"])
 
@@ -238,18 +240,18 @@ def test_those_that_are_named_are_chosen_once_in_that_order() -> None:
     assert names(choose(["c", "a", "c"], offered)) == ["c", "a"]
 
 
-def test_none_may_be_chosen() -> None:
+def test_the_choice_may_be_empty() -> None:
     assert choose([], [candidate("a")]) == []
 
 
 @pytest.mark.parametrize(("offered", "known"), [([candidate("b"), candidate("a")], "a, b"), ([], "none")])
-def test_a_name_that_nobody_offers_is_refused(offered: list[Candidate], known: str) -> None:
+def test_a_name_without_a_candidate_is_refused(offered: list[Candidate], known: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         choose(["x"], offered)
     assert str(raised.value) == f"no installed distribution offers a plugin 'x' (installed: {known})"
 
 
-def test_a_name_that_no_file_offers_either_is_refused() -> None:
+def test_a_name_without_a_candidate_among_files_either_is_refused() -> None:
     with pytest.raises(ConfigurationError) as raised:
         choose(["x"], [candidate("b"), candidate("a", "/etc/plugins/a.py", "")])
     assert str(raised.value) == ("neither an installed distribution nor a file offers a plugin 'x' (offered: a, b)")
@@ -262,5 +264,5 @@ def test_a_name_that_is_offered_twice_is_refused(chosen: list[str] | None) -> No
     assert str(raised.value) == "plugin 'a' of /etc/plugins/a.py: orders 1.2 offers a plugin of that name too"
 
 
-def test_a_name_that_is_offered_twice_is_in_nobody_s_way_unless_chosen() -> None:
+def test_a_name_that_is_offered_twice_does_no_harm_unless_chosen() -> None:
     assert names(choose(["b"], [candidate("a"), candidate("a"), candidate("b")])) == ["b"]

@@ -14,7 +14,7 @@ def test_a_wrong_plugin_is_an_unusable_configuration() -> None:
     assert issubclass(PluginError, ConfigurationError)
 
 
-def test_an_invalid_event_is_no_unusable_configuration() -> None:
+def test_an_invalid_event_is_not_a_configuration_error() -> None:
     assert not issubclass(InvalidEvent, ConfigurationError)
 
 

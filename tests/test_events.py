@@ -1,4 +1,4 @@
-"""tornado_bridge.events: what a plugin declares, is given and gives back."""
+"""tornado_bridge.events: event types, events and envelopes."""
 
 import dataclasses
 from typing import Any
@@ -50,16 +50,16 @@ def test_an_event_type_makes_channels() -> None:
     assert declared().channel_name(symbol="BTC") == "trades:BTC"
 
 
-def test_an_event_type_makes_no_channel_outside_its_rules() -> None:
+def test_an_event_type_refuses_a_part_that_breaks_its_rule() -> None:
     with pytest.raises(InvalidEvent):
         declared().channel_name(symbol="*")
 
 
-def test_the_parts_of_a_source_make_a_channel() -> None:
+def test_the_parts_of_a_source_give_the_channel() -> None:
     assert declared().channel_of({"symbol": "BTC", "venue": "x"}) == "trades:BTC"
 
 
-def test_too_few_parts_of_a_source_make_no_channel() -> None:
+def test_the_channel_is_empty_if_it_has_other_parts() -> None:
     assert declared().channel_of({"venue": "x"}) == ""
 
 
@@ -78,7 +78,7 @@ def test_an_event_type_cannot_be_changed() -> None:
     [
         (
             {"parameters": {"symbol": "[A-Z]{3}", "side": "[a-z]+"}},
-            "there is a rule for 'side', which neither form names",
+            "parameters has a rule for 'side', which is in neither source nor channel",
         ),
         (
             {"channel": "trades:{symbol}:{a}:{b}:{c}:{d}"},
@@ -86,15 +86,49 @@ def test_an_event_type_cannot_be_changed() -> None:
         ),
         ({"source": "trades:*"}, "'trades:*' has the part '*', which is neither a plain name nor {a_name}"),
         ({"channel": ""}, "'' has the part '', which is neither a plain name nor {a_name}"),
-        ({"reads": dict}, "'trade' reads what is no msgspec structure"),
-        ({"reads": Any}, "'trade' reads what is no msgspec structure"),
-        ({"reads": Trade(msgspec.Raw(b"1"))}, "'trade' reads what is no msgspec structure"),
+        ({"reads": dict}, "the reads of 'trade' must be a msgspec.Struct type"),
+        ({"reads": Any}, "the reads of 'trade' must be a msgspec.Struct type"),
+        ({"reads": Trade(msgspec.Raw(b"1"))}, "the reads of 'trade' must be a msgspec.Struct type"),
     ],
 )
-def test_a_declaration_that_is_none_is_refused(changes: dict[str, Any], reason: str) -> None:
+def test_an_invalid_declaration_is_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError) as raised:
         declared(**changes)
     assert str(raised.value) == reason
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\nb", "\x1b[31m", "\ud800", 5, None])
+def test_a_name_is_1_to_64_printable_characters(name: Any) -> None:
+    with pytest.raises(ValueError, match=r"^the name of an event type must be 1 to 64 printable characters, not "):
+        declared(name=name)
+
+
+@pytest.mark.parametrize("name", ["x", "x" * 64, "candle_close", "order-book", "a/b~c d%"])
+def test_any_other_name_is_admitted(name: str) -> None:
+    assert declared(name=name).name == name
+
+
+PROTOCOL_TYPES = [
+    "authenticated",
+    "error",
+    "gap",
+    "going_away",
+    "pong",
+    "position",
+    "status",
+    "subscribed",
+    "unsubscribed",
+    "welcome",
+]
+
+
+@pytest.mark.parametrize("name", PROTOCOL_TYPES)
+def test_the_types_of_the_protocol_s_own_messages_are_reserved(name: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        declared(name=name)
+    assert str(raised.value) == (
+        f"the name '{name}' is reserved for a message of the protocol; choose another for the event type"
+    )
 
 
 def test_a_channel_may_have_four_named_parts() -> None:

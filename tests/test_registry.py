@@ -1,4 +1,4 @@
-"""tornado_bridge.registry: plugins found, checked and given their events; everything that stops a start."""
+"""tornado_bridge.registry: plugins are loaded, checked and routed; an invalid one stops the start."""
 
 import importlib
 import sys
@@ -50,7 +50,7 @@ TRADE = declared()
 
 
 class Trades:
-    """A third plugin, of the application's own."""
+    """A third plugin, an object of the application."""
 
     def __init__(self, *event_types: Any) -> None:
         self._event_types = event_types or (TRADE,)
@@ -94,7 +94,7 @@ def transform(event):
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Put a distribution with one plugin where Python finds distributions."""
+    """Install a distribution with one plugin into a directory of Python's path."""
     modules: list[str] = []
 
     def put(distribution: str, entry_point: str, source: str) -> None:
@@ -150,7 +150,7 @@ def test_only_the_plugins_that_are_named_are_used() -> None:
     assert [plugin.name for plugin in Registry(["signals"]).plugins] == ["signals"]
 
 
-def test_no_plugin_at_all_is_a_choice() -> None:
+def test_the_list_of_plugins_may_be_empty() -> None:
     assert Registry([]).routes("1") == ()
 
 
@@ -174,7 +174,7 @@ def test_a_module_is_a_plugin_of_the_application() -> None:
     assert (plugin.name, plugin.distribution) == ("tornado_bridge.plugins.candle", "the application")
 
 
-def test_a_stranger_s_plugin_is_found_beside_the_built_in_ones(install: Install) -> None:
+def test_a_third_party_plugin_is_loaded_beside_the_built_in_ones(install: Install) -> None:
     install("tornado-bridge-orders", "orders", MODULE.format(name="orders"))
     assert [(plugin.name, plugin.distribution, plugin.version) for plugin in Registry().plugins] == [
         ("candle", "tornado_bridge", tornado_bridge.__version__),
@@ -188,7 +188,7 @@ def test_a_plugin_that_is_not_named_is_not_imported(install: Install) -> None:
     assert [plugin.name for plugin in Registry(["candle"]).plugins] == ["candle"]
 
 
-# A third plugin, with no change in the core.
+# A third plugin, without a change in the core
 
 
 def test_a_third_plugin_s_channels_can_be_subscribed() -> None:
@@ -197,7 +197,7 @@ def test_a_third_plugin_s_channels_can_be_subscribed() -> None:
     assert [grammar.admits(channel) for channel in wanted] == [True, True, False, False, False]
 
 
-def test_without_the_third_plugin_its_channels_are_of_no_form() -> None:
+def test_without_the_third_plugin_its_channels_cannot_be_subscribed() -> None:
     assert not Registry(["candle", "signals"]).grammar.admits("trades:BTC-USD")
 
 
@@ -249,7 +249,7 @@ def test_a_route_is_for_the_exchange_that_was_asked_for() -> None:
     )
 
 
-def test_a_plugin_is_called_for_its_own_events_alone() -> None:
+def test_a_plugin_is_called_for_its_own_events_only() -> None:
     heard: list[str] = []
 
     class Listener(Trades):
@@ -265,11 +265,11 @@ def test_a_plugin_is_called_for_its_own_events_alone() -> None:
     assert heard == ["trade"]
 
 
-# How a plugin is called
+# The call of a plugin
 
 
 def called(plugin: object) -> Any:
-    """Return what the relay gets of a plugin for one event."""
+    """Return the envelopes of a plugin for one event, by the function that the relay calls."""
     route = route_of(plugin)
     payload = route.decode('{"price":1.5,"side":"buy"}')
     return route.plugin.call(Event("trade", "s", {"symbol": "BTC-USD"}, "", payload, "coinbase"))
@@ -298,7 +298,7 @@ class Replaced(Trades):
 
 
 class Indifferent(Trades):
-    """A plugin that does not look at the event."""
+    """A plugin whose transform does not take the event."""
 
     @hookimpl
     def transform(self) -> list[Envelope]:  # type: ignore[override]
@@ -323,7 +323,7 @@ def test_a_plugin_is_called_as_pluggy_would(plugin: object, envelopes: list[Enve
     assert called(plugin) == envelopes
 
 
-# What stops a start.
+# Plugins that are refused
 
 
 class WithoutTransform:
@@ -414,7 +414,7 @@ def test_a_plugin_that_raises_when_asked_is_refused(error: BaseException, reason
     assert refusal(Raising(error)).reason == reason
 
 
-def test_a_keyboard_interrupt_is_not_a_plugin_s_fault() -> None:
+def test_a_keyboard_interrupt_is_raised_as_it_is() -> None:
     with pytest.raises(KeyboardInterrupt):
         Registry([Raising(KeyboardInterrupt())])
 
@@ -446,6 +446,11 @@ class Impossible(msgspec.Struct):
             declared(emits={**envelope_schema("trade", "^t$", {}), "title": 5}),
             "the schema of 'trade' is no draft 2020-12 schema (5 is not of type 'string')",
         ),
+        (
+            declared(parameters={}),
+            "'trade' has no rule for {symbol}, which may then be any plain name, but its schema refuses 'A' there: "
+            "give 'symbol' a rule in parameters",
+        ),
         (declared(reads=Nowhere), "name 'Missing' is not defined"),
         (
             declared(reads=Impossible),
@@ -475,7 +480,12 @@ def test_an_open_schema_names_the_distribution(install: Install) -> None:
         ("raise SystemExit(3)", "3 (SystemExit)"),
         (
             MODULE.format(name="orders").replace("reads=Reads", "reads=dict"),
-            "'orders' reads what is no msgspec structure (ValueError)",
+            "the reads of 'orders' must be a msgspec.Struct type (ValueError)",
+        ),
+        (
+            MODULE.format(name="error"),
+            "the name 'error' is reserved for a message of the protocol; choose another for the event type "
+            "(ValueError)",
         ),
         (
             MODULE.format(name="orders").replace('channel="orders:{symbol}"', 'channel="orders:*"'),
@@ -507,12 +517,12 @@ def test_two_distributions_that_offer_a_plugin_of_one_name_are_refused(install: 
     assert f"tornado_bridge {tornado_bridge.__version__}" in message
 
 
-def test_a_plugin_of_a_name_that_is_offered_twice_is_in_nobody_s_way_unless_chosen(install: Install) -> None:
+def test_a_name_that_is_offered_twice_does_no_harm_unless_chosen(install: Install) -> None:
     install("tornado-bridge-orders", "candle", MODULE.format(name="orders"))
     assert [plugin.name for plugin in Registry(["signals"]).plugins] == ["signals"]
 
 
-def test_a_name_that_nobody_offers_is_refused() -> None:
+def test_a_name_that_no_distribution_offers_is_refused() -> None:
     with pytest.raises(ConfigurationError) as raised:
         Registry(["orders"])
     assert str(raised.value) == ("no installed distribution offers a plugin 'orders' (installed: candle, signals)")
@@ -527,30 +537,33 @@ OTHER = {"name": "other", "source": "other:{exchange_id}:{symbol}", "channel": "
         (
             {"source": "channel:exchange:{exchange_id}:trades:{symbol}"},
             "its source 'channel:exchange:{exchange_id}:trades:{symbol}' overlaps with "
-            "'channel:exchange:{exchange_id}:trades:{symbol}', 'trade' of plugin 'Trades'",
+            "'channel:exchange:{exchange_id}:trades:{symbol}', the source of 'trade' of plugin 'Trades'",
         ),
         (
             {"source": "channel:{a}:{exchange_id}:trades:{symbol}"},
             "its source 'channel:{a}:{exchange_id}:trades:{symbol}' overlaps with "
-            "'channel:exchange:{exchange_id}:trades:{symbol}', 'trade' of plugin 'Trades'",
+            "'channel:exchange:{exchange_id}:trades:{symbol}', the source of 'trade' of plugin 'Trades'",
         ),
         # Redis's `*` takes colons too.
         (
             {"source": "channel:{symbol}"},
             "its source 'channel:{symbol}' overlaps with "
-            "'channel:exchange:{exchange_id}:trades:{symbol}', 'trade' of plugin 'Trades'",
+            "'channel:exchange:{exchange_id}:trades:{symbol}', the source of 'trade' of plugin 'Trades'",
         ),
         # Only for exchange 1.
         (
             {"source": "channel:exchange:1:trades:{symbol}"},
             "its source 'channel:exchange:1:trades:{symbol}' overlaps with "
-            "'channel:exchange:{exchange_id}:trades:{symbol}', 'trade' of plugin 'Trades'",
+            "'channel:exchange:{exchange_id}:trades:{symbol}', the source of 'trade' of plugin 'Trades'",
         ),
         (
             {"channel": "trades:{symbol}"},
-            "its channel 'trades:{symbol}' is also the channel of 'trade' of plugin 'Trades'",
+            "its channel 'trades:{symbol}' overlaps with 'trades:{symbol}', the channel of 'trade' of plugin 'Trades'",
         ),
-        ({"channel": "{a}:{symbol}"}, "its channel '{a}:{symbol}' is also the channel of 'trade' of plugin 'Trades'"),
+        (
+            {"channel": "{a}:{symbol}"},
+            "its channel '{a}:{symbol}' overlaps with 'trades:{symbol}', the channel of 'trade' of plugin 'Trades'",
+        ),
         ({"name": "trade"}, "its event type 'trade' is also declared by plugin 'Trades'"),
     ],
 )
@@ -568,19 +581,19 @@ def test_two_owners_name_the_distribution_of_the_later_one(install: Install) -> 
     source = MODULE.format(name="orders").replace('channel="orders:{symbol}"', 'channel="candles:{symbol}:{timeframe}"')
     install("tornado-bridge-orders", "orders", source)
     assert str(refusal("candle", "orders")) == (
-        "plugin 'orders' of tornado-bridge-orders 1.2: its channel 'candles:{symbol}:{timeframe}' is also the channel "
-        "of 'candle_close' of plugin 'candle'"
+        "plugin 'orders' of tornado-bridge-orders 1.2: its channel 'candles:{symbol}:{timeframe}' overlaps with "
+        "'candles:{symbol}:{timeframe}', the channel of 'candle_close' of plugin 'candle'"
     )
 
 
 def test_one_plugin_owns_a_source_once_too() -> None:
     assert refusal(Trades(TRADE, declared(**{**OTHER, "source": TRADE.source}))).reason == (
         "its source 'channel:exchange:{exchange_id}:trades:{symbol}' overlaps with "
-        "'channel:exchange:{exchange_id}:trades:{symbol}', 'trade' of plugin 'Trades'"
+        "'channel:exchange:{exchange_id}:trades:{symbol}', the source of 'trade' of plugin 'Trades'"
     )
 
 
-def test_two_event_types_apart_are_one_plugin_s_right() -> None:
+def test_a_plugin_may_have_two_event_types_that_do_not_overlap() -> None:
     registry = Registry([Trades(TRADE, declared(**OTHER))])
     assert [route.event_type.name for route in registry.routes("1")] == ["trade", "other"]
 
@@ -591,7 +604,7 @@ def test_a_transform_that_is_a_coroutine_function_is_refused() -> None:
         async def transform(self, event: Event[Any]) -> Any:  # type: ignore[override]
             return None
 
-    with pytest.raises(PluginError, match="its transform is a coroutine function; it must be a plain one"):
+    with pytest.raises(PluginError, match="its transform is a coroutine function; it must be a plain function"):
         Registry([Asynchronous()])
 
 

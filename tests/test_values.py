@@ -1,6 +1,7 @@
 """tornado_bridge.values: exact decimals, timestamps, thresholds."""
 
 import tracemalloc
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -107,7 +108,7 @@ def test_a_number_goes_out_exactly_and_in_plain_notation(text: str, plain: str) 
 
 
 class Prices(msgspec.Struct):
-    """What is read of some event."""
+    """The members of an event that a plugin reads."""
 
     low: msgspec.Raw
     high: msgspec.Raw
@@ -122,14 +123,14 @@ def one_by_one(prices: Prices) -> list[str]:
 @given(
     st.lists(st.sampled_from([text for text, _ in DECIMALS] + ["12.30", "1.05", "-7.5", "30"]), min_size=3, max_size=3)
 )
-def test_decimals_are_those_that_decimal_gives_one_by_one(texts: list[str]) -> None:
+def test_decimals_are_the_decimal_of_each_member(texts: list[str]) -> None:
     prices = Prices(*map(raw, texts))
     assert values.decimals(prices, "low", "high", "volume") == one_by_one(prices)
 
 
 @pytest.mark.parametrize("wrong", [*NO_DECIMALS, *OVERLONG, '"1,2"', "[1,2]", '{"a":1,"b":2}'])
 @pytest.mark.parametrize("member", ["low", "high", "volume"])
-def test_decimals_name_the_member_that_is_none(wrong: str, member: str) -> None:
+def test_decimals_name_the_member_that_is_not_a_decimal(wrong: str, member: str) -> None:
     prices = Prices(**{name: raw(wrong if name == member else "1.5") for name in ("low", "high", "volume")})
     with pytest.raises(InvalidEvent) as expected:
         one_by_one(prices)
@@ -140,21 +141,21 @@ def test_decimals_name_the_member_that_is_none(wrong: str, member: str) -> None:
 
 
 @pytest.mark.parametrize("text", NO_DECIMALS)
-def test_what_is_no_number_is_no_decimal(text: str) -> None:
+def test_only_a_number_is_a_decimal(text: str) -> None:
     with pytest.raises(InvalidEvent) as raised:
         values.decimal(raw(text), "price")
     assert raised.value.reason == "price is not a decimal number"
 
 
 @pytest.mark.parametrize("text", OVERLONG)
-def test_a_number_of_more_than_64_digits_is_no_decimal(text: str) -> None:
+def test_a_number_of_more_than_64_digits_is_refused(text: str) -> None:
     with pytest.raises(InvalidEvent) as raised:
         values.decimal(raw(text), "price")
     assert raised.value.reason == "price takes more than 64 digits"
 
 
 @pytest.mark.parametrize("text", ["1e9999999", "1e-9999999", "1.5e99999999"])
-def test_a_large_exponent_builds_no_long_text(text: str) -> None:
+def test_a_large_exponent_takes_little_memory(text: str) -> None:
     value = raw(text)
     tracemalloc.start()
     with pytest.raises(InvalidEvent):
@@ -165,7 +166,7 @@ def test_a_large_exponent_builds_no_long_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("sign", ["", "-", "+"])
-def test_an_exponent_of_more_digits_than_an_integer_may_have_is_no_decimal(sign: str) -> None:
+def test_an_exponent_of_more_digits_than_an_integer_may_have_is_refused(sign: str) -> None:
     with pytest.raises(InvalidEvent) as raised:
         values.decimal(raw(f"1e{sign}{'9' * 5000}"), "price")
     assert raised.value.reason == "price takes more than 64 digits"
@@ -382,10 +383,10 @@ def test_a_newline_after_a_time_is_invalid() -> None:
         "0001-01-01T00:00:00+00:01",
     ],
 )
-def test_a_time_that_no_calendar_of_the_years_1_to_9999_has_is_invalid(text: str) -> None:
+def test_a_time_that_is_not_in_the_calendar_of_the_years_1_to_9999_is_invalid(text: str) -> None:
     with pytest.raises(InvalidEvent) as raised:
         values.timestamp(raw(f'"{text}"'), "triggeredAt")
-    assert raised.value.reason == "triggeredAt is no moment of the calendar"
+    assert raised.value.reason == "triggeredAt is not a date and time of the calendar"
 
 
 @pytest.mark.parametrize("text", ["1969-12-31T23:59:59.999Z", "1970-01-01T00:30:00+01:00", "0001-01-01T00:00:00Z"])
@@ -396,7 +397,35 @@ def test_a_time_before_1970_is_invalid(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", NO_EPOCHS)
-def test_a_time_that_is_no_text_is_epoch_milliseconds(text: str) -> None:
+def test_a_time_that_is_not_a_string_is_epoch_milliseconds(text: str) -> None:
     with pytest.raises(InvalidEvent) as raised:
         values.timestamp(raw(text), "triggeredAt")
     assert raised.value.reason == "triggeredAt is not epoch milliseconds of the years 1970 to 9999"
+
+
+# A member of type Raw may have an empty default, so its plugin sees one where the payload lacks the member.
+EMPTY = msgspec.Raw(b"")
+
+
+@pytest.mark.parametrize(
+    ("read", "reason"),
+    [
+        (values.decimal, "price is not a decimal number"),
+        (values.epoch_timestamp, "price is not epoch milliseconds of the years 1970 to 9999"),
+        (values.timestamp, "price is not epoch milliseconds of the years 1970 to 9999"),
+    ],
+)
+def test_an_empty_value_is_invalid(read: Callable[[msgspec.Raw, str], str], reason: str) -> None:
+    with pytest.raises(InvalidEvent) as raised:
+        read(EMPTY, "price")
+    assert raised.value.reason == reason
+
+
+def test_decimals_name_the_member_that_is_empty() -> None:
+    with pytest.raises(InvalidEvent) as raised:
+        values.decimals(Prices(raw("1"), EMPTY, raw("2")), "low", "high", "volume")
+    assert raised.value.reason == "high is not a decimal number"
+
+
+def test_an_empty_value_has_neither_text_nor_magnitude() -> None:
+    assert (values.text_of(EMPTY), values.magnitude_reaches(EMPTY, (1,))) == (None, None)

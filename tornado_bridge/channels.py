@@ -1,7 +1,8 @@
 """The grammar of channels: forms with named parts, wildcards, containment.
 
-A form is text with named parts in braces, split at colons: `candles:{symbol}:{timeframe}`. A rule says what a
-named part may be: a regular expression that the whole part must match (ASCII), or a tuple of the allowed texts.
+A channel is split into parts at its colons. A form is a channel with some parts named in braces:
+`candles:{symbol}:{timeframe}`. Each named part has a rule: either a pattern, which is a regular expression that the
+whole part must match (ASCII), or a tuple of the allowed texts.
 """
 
 import functools
@@ -13,10 +14,10 @@ from tornado_bridge.errors import InvalidEvent
 
 WILDCARD = "*"
 
-# A part without a rule. Neither a colon nor a wildcard can ever be inside a part, whatever its rule allows.
-DEFAULT_RULE = r"[A-Za-z0-9_.-]{1,64}"
+# The rule of a named part that has none of its own. No rule can admit a colon or a wildcard inside a part.
+DEFAULT_PATTERN = r"[A-Za-z0-9_.-]{1,64}"
 
-# A concrete channel is matched by 2**n subscriptions; four named parts are 16 look-ups an event.
+# A channel with n named parts is matched by 2**n subscriptions: with four parts, 16 look-ups per event.
 MAX_PARAMETERS = 4
 
 Rule = str | tuple[str, ...]
@@ -26,54 +27,58 @@ _LITERAL = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class Form:
-    """A channel name with named parts, and the rule of each.
+    """The text of a channel with named parts, and the rule of each.
 
-    Raises ValueError, in one clause without a subject, for a form that is no form.
+    `wildcard` is the subscription to every channel of the form. Raises ValueError for an invalid form or rule.
     """
 
     def __init__(self, text: str, rules: Mapping[str, Rule]) -> None:
         self.text = text
         self.parts = tuple(text.split(":"))
-        # For each part its name, None for a literal one.
+        # The name of each part, None for a literal part.
         self._names = tuple(_name_of(part) for part in self.parts)
         for part, name in zip(self.parts, self._names, strict=True):
             if name is None and not _LITERAL.fullmatch(part):
                 raise ValueError(f"{text!r} has the part {part!r}, which is neither a plain name nor {{a_name}}")
         self.parameters = tuple(name for name in self._names if name is not None)
         if len(set(self.parameters)) != len(self.parameters):
-            raise ValueError(f"{text!r} names a part twice")
-        self.rules = {name: rules.get(name, DEFAULT_RULE) for name in self.parameters}
+            raise ValueError(f"{text!r} uses the same named part twice")
+        self.wildcard = ":".join(
+            part if name is None else WILDCARD for part, name in zip(self.parts, self._names, strict=True)
+        )
+        self.rules = {name: rules.get(name, DEFAULT_PATTERN) for name in self.parameters}
         self._matches = {name: _compile(name, rule) for name, rule in self.rules.items()}
 
     def match(self, text: str) -> dict[str, str] | None:
-        """Return the named parts of a concrete name, None where it is not of this form."""
+        """Return the named parts of a concrete channel, None if it is not of this form."""
         return self._match(text, wildcards=False)
 
     def admits(self, text: str) -> bool:
-        """Tell whether `text` is a name of this form, each named part of which may be `*`."""
+        """Tell whether `text` is a subscription of this form; any named part may be `*`."""
         return self._match(text, wildcards=True) is not None
 
     def format(self, **parameters: str) -> str:
-        """Return the concrete name made of `parameters`.
+        """Return the concrete channel with these named parts.
 
-        Raises InvalidEvent where one of them breaks its rule, so that a transformer needs no check of its own.
+        Raises InvalidEvent if a part breaks its rule or if the names are not those of the form, so a transformer needs
+        no check of its own.
         """
         return self._format(tuple(sorted(parameters.items())))
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019  a form lives as long as its plugin
     def _format(self, parameters: tuple[tuple[str, str], ...]) -> str:
-        given = dict(parameters)
-        if given.keys() != set(self.parameters):
-            raise InvalidEvent(f"{self.text} takes exactly the parts {', '.join(self.parameters) or 'none'}")
-        for name, value in given.items():
+        values = dict(parameters)
+        if values.keys() != set(self.parameters):
+            raise InvalidEvent(f"{self.text} needs exactly these named parts: {', '.join(self.parameters) or 'none'}")
+        for name, value in values.items():
             if not self._matches[name](value):
-                raise InvalidEvent(f"{name} is outside the rule of {self.text}")
+                raise InvalidEvent(f"{name} breaks its rule in {self.text}")
         return ":".join(
-            part if name is None else given[name] for part, name in zip(self.parts, self._names, strict=True)
+            part if name is None else values[name] for part, name in zip(self.parts, self._names, strict=True)
         )
 
     def subscriptions(self, channel: str) -> tuple[str, ...]:
-        """Return every subscription that matches a concrete channel, itself first; none if it is not of this form."""
+        """Return every subscription that matches a concrete channel, itself first; empty if it is not of this form."""
         if self.match(channel) is None:
             return ()
         choices = [
@@ -86,19 +91,19 @@ class Form:
         parts = text.split(":")
         if len(parts) != len(self.parts):
             return None
-        found: dict[str, str] = {}
+        values: dict[str, str] = {}
         for part, literal, name in zip(parts, self.parts, self._names, strict=True):
             if name is None:
                 if part != literal:
                     return None
             elif self._matches[name](part) or (wildcards and part == WILDCARD):
-                found[name] = part
+                values[name] = part
             else:
                 return None
-        return found
+        return values
 
     def overlaps(self, other: "Form") -> bool:
-        """Tell whether the literal parts leave room for one name of both forms."""
+        """Tell whether the literal parts of both forms allow one channel that is of both."""
         return len(self.parts) == len(other.parts) and all(
             a == b or mine is not None or theirs is not None
             for a, b, mine, theirs in zip(self.parts, other.parts, self._names, other._names, strict=True)
@@ -114,27 +119,27 @@ def _compile(name: str, rule: Rule) -> "functools.partial[bool]":
     if isinstance(rule, tuple):
         allowed = frozenset(rule)
         if not allowed or any(not _LITERAL.fullmatch(text) for text in allowed):
-            raise ValueError(f"the rule of {name!r} must allow at least one text, and plain names only")
+            raise ValueError(f"the rule of {name!r} must list one text or more, and only plain names")
         return functools.partial(_is_one_of, allowed)
     if not isinstance(rule, str):
         raise ValueError(f"the rule of {name!r} is neither a regular expression nor a tuple of texts")
     try:
-        re.compile(rule)  # alone first: `a)|(b` is one only inside of the parentheses below
+        re.compile(rule)  # on its own first: `a)|(b` is valid only inside the parentheses below
         return functools.partial(_is_whole, re.compile(rf"(?![^:*]*[:*])(?:{rule})", re.ASCII))
     except re.error as error:
-        raise ValueError(f"the rule of {name!r} is no regular expression ({error})") from None
+        raise ValueError(f"the rule of {name!r} is not a valid regular expression ({error})") from None
 
 
 def _is_one_of(allowed: frozenset[str], text: str) -> bool:
     return text in allowed
 
 
-def _is_whole(rule: re.Pattern[str], text: str) -> bool:
-    return rule.fullmatch(text) is not None
+def _is_whole(pattern: re.Pattern[str], text: str) -> bool:
+    return pattern.fullmatch(text) is not None
 
 
 class SourceForm:
-    """A source channel of one exchange: what to ask Redis for, and which names are of the form."""
+    """The form of a source channel for one exchange: the name or pattern to subscribe to, and which channels match."""
 
     def __init__(self, form: Form, exchange_id: str) -> None:
         self._form = form
@@ -146,17 +151,17 @@ class SourceForm:
         )
 
     def match(self, source: str) -> dict[str, str] | None:
-        """Return the named parts of a source channel but the exchange's, None where it is not of the form."""
-        found = self._form.match(source)
-        if found is None or found.pop("exchange_id", self._exchange_id) != self._exchange_id:
+        """Return the named parts of a source channel without the exchange's, None if it is not of the form."""
+        values = self._form.match(source)
+        if values is None or values.pop("exchange_id", self._exchange_id) != self._exchange_id:
             return None
-        return found
+        return values
 
 
 def globs_overlap(a: str, b: str) -> bool:
-    """Tell whether one source channel can match both Redis patterns, in which `*` stands for any text.
+    """Tell whether one source channel can match both Redis patterns; `*` in a pattern stands for any text.
 
-    Redis delivers an event once for each pattern of a subscriber that matches it.
+    If a subscriber has two patterns that match a source channel, Redis delivers each event twice.
     """
     # reachable[j]: a[:i] and b[:j] can stand for the same text.
     reachable = [True] + [False] * len(b)
@@ -176,32 +181,29 @@ def globs_overlap(a: str, b: str) -> bool:
 class Grammar:
     """All channel forms of one bridge.
 
-    A subscription is a channel name whose named parts may be `*`.
+    A subscription is a channel; any of its named parts may be `*`.
     """
 
     def __init__(self, forms: Iterable[Form]) -> None:
         self._forms = tuple(forms)
 
     def admits(self, subscription: str) -> bool:
-        """Tell whether `subscription` is of a known form."""
+        """Tell whether `subscription` is of one of the forms."""
         return any(form.admits(subscription) for form in self._forms)
 
     def subscriptions(self, channel: str) -> tuple[str, ...]:
-        """Return every subscription that matches a concrete channel, the channel itself first.
-
-        Empty for a name of no known form.
-        """
+        """Return every subscription that matches a concrete channel, itself first; empty if it is of no form."""
         for form in self._forms:
-            found = form.subscriptions(channel)
-            if found:
-                return found
+            subscriptions = form.subscriptions(channel)
+            if subscriptions:
+                return subscriptions
         return ()
 
 
 def contains(pattern: str, subscription: str) -> bool:
-    """Tell whether `pattern` grants `subscription`, part by part (PROTOCOL.md section 3).
+    """Tell whether `pattern` grants `subscription`, part by part (docs/protocol.md section 3).
 
-    A wider subscription than the pattern is not granted, not even in part.
+    A subscription that is wider than the pattern is not granted, not even for the channels that the pattern covers.
     """
     wanted = subscription.split(":")
     granted = pattern.split(":")

@@ -1,4 +1,4 @@
-"""Finds plugins, without importing one: entry points of installed distributions, and single files of a directory."""
+"""Finds plugins without importing them: entry points of installed distributions, and single files in a directory."""
 
 import dataclasses
 import functools
@@ -17,9 +17,9 @@ ENTRY_POINT_GROUP = hookspecs.PROJECT
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A plugin that somebody offers; `load` imports it.
+    """A plugin that is available. `load` imports it.
 
-    `distribution` is the installed one, or the path of a single file, which has no version.
+    `distribution` is the installed distribution, or the path of a single file, which has no version.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Candidate:
 
     @property
     def origin(self) -> str:
+        """The distribution with its version, or the path of the file, for messages to the operator."""
         return origin(self.distribution, self.version)
 
 
@@ -38,16 +39,16 @@ def origin(distribution: str, version: str) -> str:
 
 
 def installed() -> list[Candidate]:
-    """Return what the installed distributions offer, by entry point."""
+    """Return the plugins of the installed distributions, from their entry points."""
     return [
-        # An entry point found by group always has its distribution.
+        # The distribution is never None for an entry point that was selected by its group.
         Candidate(point.name, point.dist.name, point.dist.version, point.load)  # type: ignore[union-attr]
         for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
     ]
 
 
 def single_files(directory: Path) -> list[Candidate]:
-    """Return what the files of a directory offer: each `*.py` that does not start with `_`, named by its stem.
+    """Return the plugins in a directory: each `*.py` that does not start with `_`, named by its stem.
 
     Raises ConfigurationError, in one clause, for a directory that cannot be read.
     """
@@ -63,9 +64,9 @@ def single_files(directory: Path) -> list[Candidate]:
 
 
 def choose(names: Iterable[str] | None, offered: Iterable[Candidate]) -> list[Candidate]:
-    """Return the candidates of these names, each once; all that are offered for None.
+    """Return the candidates with these names, each once, or all candidates for None.
 
-    Raises ConfigurationError for a name that nobody offers, PluginError for one that is offered twice.
+    Raises ConfigurationError for a name without a candidate, and PluginError for a name with two.
     """
     by_name: dict[str, list[Candidate]] = {}
     for candidate in offered:
@@ -88,13 +89,13 @@ def _only(name: str, by_name: Mapping[str, list[Candidate]]) -> Candidate:
 
 
 def _import_file(path: Path) -> object:
-    """Import a file under a name of its own, so that it can hide no module and none can hide it."""
+    """Import a file under a private module name, so that it neither hides another module nor is hidden by one."""
     name = f"_tornado_bridge_file_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # msgspec looks a structure's annotations up in the module that is registered under its name.
+    # msgspec resolves a structure's annotations in the module that sys.modules has under this name.
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

@@ -1,24 +1,25 @@
-"""What can go wrong, as exceptions that an embedding application may catch.
+"""The exceptions that an embedding application may catch.
 
 BridgeError
-├── ConfigurationError      unusable settings, key file or plugin: the start is refused (exit status 2)
-│   └── PluginError         a plugin that is wrong in any way; names its distribution
-└── InvalidEvent            an event that may not be relayed; raised by a plugin, costs that event alone
+├── ConfigurationError      invalid settings, key file or plugin: the server does not start (exit status 2)
+│   └── PluginError         an invalid plugin; names its distribution
+└── InvalidEvent            an invalid payload; a plugin raises it, and only that event is dropped
 """
 
 
 class BridgeError(Exception):
-    """Any failure that this package raises on purpose."""
+    """The base of every exception that this package raises on purpose."""
 
 
 class ConfigurationError(BridgeError):
-    """Settings, a key file or a plugin that cannot be used; its text is one sentence for the operator."""
+    """Settings, a key file or a plugin that cannot be used. The text is one sentence for the operator."""
 
 
 class PluginError(ConfigurationError):
-    """A plugin that may not be used.
+    """A plugin that cannot be used.
 
-    `plugin` is the entry point's or object's name, `distribution` the installed distribution it came from.
+    `plugin` is the name of the entry point, file or object. `distribution` is the installed distribution that it came
+    from, with its version, or the path of the file. `reason` is one clause.
     """
 
     def __init__(self, plugin: str, distribution: str, reason: str) -> None:
@@ -29,7 +30,7 @@ class PluginError(ConfigurationError):
 
 
 class InvalidEvent(BridgeError):
-    """An event whose payload breaks its contract; `reason` names the member and the rule, never the value."""
+    """An event with an invalid payload. `reason` names the member and the rule that it breaks, never its value."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""What a plugin declares and handles: event types, events, envelopes."""
+"""The values that a plugin declares, receives and returns: event types, events, envelopes."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,20 +10,41 @@ from tornado_bridge.channels import MAX_PARAMETERS, Form, Rule
 
 PayloadT = TypeVar("PayloadT")
 
+# The `type` of each message that the protocol itself sends to clients, in any of its versions (docs/protocol.md).
+RESERVED_NAMES = frozenset(
+    {
+        "authenticated",
+        "error",
+        "gap",
+        "going_away",
+        "pong",
+        "position",
+        "status",
+        "subscribed",
+        "unsubscribed",
+        "welcome",
+    }
+)
+
+# The name of an event type is in every envelope, log line and metric of it.
+MAX_NAME = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class EventType:
-    """One kind of event: where it comes from, what is read of it, what goes out and on which channel.
+    """One kind of event: its source, the members that are read, and the envelopes that it becomes.
 
-    `name` is the envelope's `type`. `source` and `channel` are the forms of the source channel and of the channel,
-    text with named parts in braces; `{exchange_id}` of a source is the bridge's exchange. `parameters` gives the rule
-    of a named part, a regular expression or a tuple of the allowed texts. `reads` is a msgspec structure: a
-    member that it does not declare is never decoded. `emits` is the JSON Schema (draft 2020-12) of the whole
-    envelope, closed at every depth; `tornado_bridge.envelope_schema` writes one around the members of `data`.
-    `publishes` and `derives` say of which read member an output tells, whole or a coarse part, where the names differ;
-    an output is a dotted path below `data`, or `channel`. `tornado-bridge audit` holds them against what it sees.
+    `name` is the envelope's `type`: 1 to 64 printable characters. `source` and `channel` are the forms of the source
+    channel and of the channel, with named parts in braces. In `source`, `{exchange_id}` is the bridge's exchange.
+    `parameters` has the rule of a named part: a regular expression, or a tuple of the allowed texts. `reads` is a
+    msgspec.Struct; members that it does not declare are never decoded. `emits` is the JSON Schema (draft 2020-12) of
+    the whole envelope, closed at every depth; `tornado_bridge.envelope_schema` writes one around the members of `data`.
 
-    Raises ValueError for a form, a rule or a structure that is none.
+    `publishes` and `derives` declare which read members an output comes from, if it does not have the same name as its
+    only one: `publishes` for a whole value, `derives` for a coarse part of it. An output is a dotted path below `data`,
+    or `channel`. `tornado-bridge audit` compares the declaration with the flows that it observes.
+
+    Raises ValueError for an invalid name, form, rule or structure.
     """
 
     name: str
@@ -38,35 +59,45 @@ class EventType:
     channel_form: Form = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _check_name(self.name)
         if not (isinstance(self.reads, type) and issubclass(self.reads, msgspec.Struct)):
-            raise ValueError(f"{self.name!r} reads what is no msgspec structure")
+            raise ValueError(f"the reads of {self.name!r} must be a msgspec.Struct type")
         object.__setattr__(self, "source_form", Form(self.source, self.parameters))
         object.__setattr__(self, "channel_form", Form(self.channel, self.parameters))
         unused = self.parameters.keys() - {*self.source_form.parameters, *self.channel_form.parameters}
         if unused:
-            raise ValueError(f"there is a rule for {min(unused)!r}, which neither form names")
+            raise ValueError(f"parameters has a rule for {min(unused)!r}, which is in neither source nor channel")
         if len(self.channel_form.parameters) > MAX_PARAMETERS:
             raise ValueError(f"{self.channel!r} has more than {MAX_PARAMETERS} named parts")
 
     def channel_name(self, **parts: str) -> str:
-        """Return the channel made of `parts`; raises InvalidEvent where one of them breaks its rule."""
+        """Return the channel with these named parts; raises InvalidEvent if one of them breaks its rule."""
         return self.channel_form.format(**parts)
 
     def channel_of(self, parameters: Mapping[str, str]) -> str:
-        """Return the channel that the named parts of a source make, empty where they do not suffice."""
+        """Return the channel with the named parts of a source, empty if the channel needs others."""
         names = self.channel_form.parameters
         if not parameters.keys() >= set(names):
             return ""
         return self.channel_name(**{name: parameters[name] for name in names})
 
 
-# Nothing that is read leads back to the event: the collector need not look.
-class Event(msgspec.Struct, Generic[PayloadT], frozen=True, gc=False):
-    """One event as a plugin sees it.
+def _check_name(name: str) -> None:
+    if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()):
+        raise ValueError(f"the name of an event type must be 1 to {MAX_NAME} printable characters, not {name!r:.80}")
+    if name in RESERVED_NAMES:
+        raise ValueError(
+            f"the name {name!r} is reserved for a message of the protocol; choose another for the event type"
+        )
 
-    `type` is the event type's name; `source` the source channel and `parameters` its named parts; `channel` the channel
-    that those make, empty where the payload decides; `payload` the structure of the event type's `reads`; `exchange`
-    the configured name of the bridge's exchange.
+
+# gc=False is safe: a payload cannot refer back to its event.
+class Event(msgspec.Struct, Generic[PayloadT], frozen=True, gc=False):
+    """One event as a plugin receives it.
+
+    `type` is the name of the event type. `source` is the source channel, and `parameters` are its named parts.
+    `channel` is the channel with those parts; it is empty if the channel has others, which the payload decides.
+    `payload` is the structure that the event type reads. `exchange` is the configured name of the bridge's exchange.
     """
 
     type: str
@@ -78,16 +109,16 @@ class Event(msgspec.Struct, Generic[PayloadT], frozen=True, gc=False):
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What a plugin lets out: the concrete channel, and the public members."""
+    """One message for the subscribers of a concrete channel, with its public members."""
 
     channel: str
     data: dict[str, Any]
 
 
 def envelope_schema(name: str, channel_pattern: str, data: Mapping[str, Any], **notes: Any) -> dict[str, Any]:
-    """Return the closed JSON Schema of an envelope whose `data` has exactly the members given, all required.
+    """Return the closed JSON Schema of an envelope whose `data` has exactly these members, all required.
 
-    `channel_pattern` is an anchored ECMA-262 pattern; `notes` are annotations (`title`, `description`, `examples`).
+    `channel_pattern` is an anchored ECMA-262 pattern. `notes` are annotations: `title`, `description`, `examples`.
     """
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,4 +1,4 @@
-"""The hooks of a plugin."""
+"""The hooks that a plugin implements."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,9 +15,9 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec(firstresult=True)
 def register_event_types() -> Iterable[EventType]:  # type: ignore[empty-body]
-    """Declare the event types of this plugin; called once at start."""
+    """Declare the event types of this plugin. Called once, at start."""
 
 
 @hookspec(firstresult=True)
 def transform(event: Event[Any]) -> Envelope | Iterable[Envelope] | None:
-    """Turn one event of a declared type into envelopes; called for every such event, must not block."""
+    """Turn one event into envelopes. Called for every event of a declared type; must not block."""

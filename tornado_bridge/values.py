@@ -1,7 +1,7 @@
-"""The value formats on the wire: exact decimals and timestamps, with the JSON Schema of each.
+"""The formats of values on the wire, exact decimals and timestamps, with the JSON Schema of each.
 
-A member that goes out is read as `msgspec.Raw`, the text of the JSON value as it was written, so that no number
-ever goes through a float. The rules are those of PROTOCOL.md section 5.
+A plugin reads such a member as `msgspec.Raw`, the text of the JSON value as it was written, so no number is ever
+converted to a float. docs/protocol.md section 5 defines the formats.
 """
 
 import datetime
@@ -15,13 +15,13 @@ import msgspec
 
 from tornado_bridge.errors import InvalidEvent
 
-# Digits of a number in plain notation, before trailing zeros are dropped (PROTOCOL.md section 5).
+# Digits of a number in plain notation, before trailing zeros are dropped (docs/protocol.md section 5).
 MAX_DIGITS = 64
 
 # 9999-12-31T23:59:59.999Z in milliseconds since 1970.
 MAX_EPOCH_MS = 253_402_300_799_999
 
-# "-", 64 digits and a point.
+# At most a minus sign, 64 digits and a point.
 DECIMAL: dict[str, Any] = {
     "type": "string",
     "pattern": r"^-?(0|[1-9][0-9]*)([.][0-9]*[1-9])?$",
@@ -39,33 +39,35 @@ TIMESTAMP: dict[str, Any] = {
 }
 
 _NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?").fullmatch
-# What needs no change but for trailing zeros, as most numbers do not; within 64 digits by its bounds.
+# A number in plain notation, as most are: only its trailing zeros may have to go. Its bounds keep it within 64 digits.
 _PLAIN_NUMBER = r"(?:-?[1-9][0-9]{0,31}+(?:\.[0-9]{1,32}+)?|-?0\.[0-9]{0,30}[1-9]0{0,30}|0)"
 _PLAIN = re.compile(_PLAIN_NUMBER).fullmatch
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)").fullmatch
-# RFC 3339 section 5.6 with an upper-case T.
+# RFC 3339 section 5.6, with an upper-case T.
 _RFC3339 = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
 ).fullmatch
 _EPOCH = datetime.datetime(1970, 1, 1)
 
-# No payload is long enough to make up for an exponent of more digits than this.
+# A longer exponent cannot be balanced by the digits of any payload.
 _EXPONENT_DIGITS = 18
+
+_NUMBER_STARTS = frozenset("-0123456789")
 
 
 def text_of(raw: msgspec.Raw) -> str | None:
-    """Return the text of a JSON number as written, or of a JSON string unescaped; None for any other value."""
+    """Return the text of a JSON number as written, or of a JSON string unescaped; None for anything else."""
     text = str(raw, "utf-8")
-    if text[0] == '"':
+    if text[:1] == '"':
         if "\\" not in text:
             return text[1:-1]
         return msgspec.json.decode(text, type=str)
-    return text if text[0] in "-0123456789" else None
+    return text if text[:1] in _NUMBER_STARTS else None
 
 
 def decimal(raw: msgspec.Raw, member: str) -> str:
-    """Return the exact value of a JSON number, or of a string that is exactly one, in plain notation.
+    """Return the exact value of a JSON number in plain notation; a JSON string that holds just a number is one too.
 
     Raises InvalidEvent, naming `member`, for any other value and for a number of more than 64 digits.
     """
@@ -90,18 +92,18 @@ def decimal(raw: msgspec.Raw, member: str) -> str:
 
 
 def decimals(payload: msgspec.Struct, *members: str) -> list[str]:
-    """Return what `decimal` does of two or more members of a payload, in less time than one by one.
+    """Return `decimal` of two or more members of a payload, faster than one call for each.
 
-    Raises InvalidEvent as `decimal` does, for the first member that is at fault.
+    Raises InvalidEvent as `decimal` does, for the first member that is not a decimal.
     """
-    raws, plain = _together(members)
-    found = raws(payload)
-    # None of these numbers has a comma in it, so that what matches is one number a member.
-    literals = b",".join(found).decode()
-    if plain(literals):
+    raws_of, all_plain = _together(members)
+    raws = raws_of(payload)
+    # One match for all members. A plain number has no comma, so the commas separate the members.
+    literals = b",".join(raws).decode()
+    if all_plain(literals):
         numbers = literals.split(",")
         return [number if number[-1] != "0" else _without_zeros(number) for number in numbers]
-    return [decimal(raw, member) for raw, member in zip(found, members, strict=True)]
+    return [decimal(raw, member) for raw, member in zip(raws, members, strict=True)]
 
 
 def _without_zeros(number: str) -> str:
@@ -115,7 +117,7 @@ def _together(members: tuple[str, ...]) -> tuple[Callable[[Any], tuple[msgspec.R
 
 
 def _shift(whole: str, fraction: str, exponent: str, member: str) -> tuple[str, str]:
-    """Move the point by the exponent; bounded, so that `1e999999999` builds no long text."""
+    """Move the point by the exponent, within bounds: `1e999999999` must not build a long text."""
     digits = (whole + fraction).lstrip("0")
     if not digits:
         return "0", ""
@@ -132,8 +134,8 @@ def _shift(whole: str, fraction: str, exponent: str, member: str) -> tuple[str, 
 
 
 def _power(exponent: str) -> int | None:
-    """Return the number that an exponent is, None where it is out of all proportion."""
-    # int() refuses a text of more than 4,300 digits, leading zeros among them.
+    """Return an exponent as an integer, None if it is longer than any payload could balance."""
+    # int() refuses a text of more than 4,300 digits, leading zeros included.
     magnitude = exponent.lstrip("+-").lstrip("0") or "0"
     if len(magnitude) > _EXPONENT_DIGITS:
         return None
@@ -143,7 +145,7 @@ def _power(exponent: str) -> int | None:
 def magnitude_reaches(raw: msgspec.Raw, thresholds: tuple[int, ...]) -> int | None:
     """Return how many of the ascending whole `thresholds` the number's absolute value reaches.
 
-    Exact for any number of digits. None where the value is neither a JSON number nor a string that is exactly one.
+    Exact for any number of digits. None if the value is neither a JSON number nor a string that holds just a number.
     """
     text = text_of(raw)
     number = _NUMBER(text) if text is not None else None
@@ -155,7 +157,7 @@ def magnitude_reaches(raw: msgspec.Raw, thresholds: tuple[int, ...]) -> int | No
 
 
 def _whole_part(whole: str, fraction: str, exponent: str, enough: int) -> str:
-    """Return the digits before the point; where they are more than `enough`, any number of that many."""
+    """Return the digits before the point; if there are more than `enough`, any digits, but more than `enough`."""
     digits = (whole + fraction).lstrip("0")
     if not digits:
         return "0"
@@ -169,14 +171,14 @@ def _whole_part(whole: str, fraction: str, exponent: str, enough: int) -> str:
 
 
 def epoch_timestamp(raw: msgspec.Raw, member: str) -> str:
-    """Return the timestamp of epoch milliseconds, which must be a JSON integer of the years 1970 to 9999.
+    """Return the timestamp of epoch milliseconds, which must be a JSON integer in the years 1970 to 9999.
 
     Raises InvalidEvent, naming `member`, for anything else.
     """
     return _epoch_text(bytes(raw), member)
 
 
-# The candles of one minute share their timestamp.
+# Cached: the candles of one minute share their timestamp.
 @functools.lru_cache(maxsize=1024)
 def _epoch_text(literal: bytes, member: str) -> str:
     text = literal.decode()
@@ -188,24 +190,25 @@ def _epoch_text(literal: bytes, member: str) -> str:
 
 
 def timestamp(raw: msgspec.Raw, member: str) -> str:
-    """Return the timestamp of RFC 3339 text with an offset, or of epoch milliseconds; further digits are cut off.
+    """Return the timestamp of RFC 3339 text with an offset, or of epoch milliseconds.
 
-    Raises InvalidEvent, naming `member`, for anything else and for years outside 1970 to 9999.
+    Digits past the milliseconds are cut off. Raises InvalidEvent, naming `member`, for anything else and for years
+    outside 1970 to 9999.
     """
     if bytes(raw)[:1] != b'"':
         return epoch_timestamp(raw, member)
-    found = _RFC3339(text_of(raw) or "")
-    if found is None:
+    fields = _RFC3339(text_of(raw) or "")
+    if fields is None:
         raise InvalidEvent(f"{member} is not RFC 3339 text with an offset")
-    fraction, sign, hours, minutes = found[7] or "", found[8], found[9], found[10]
+    fraction, sign, hours, minutes = fields[7] or "", fields[8], fields[9], fields[10]
     try:
-        year, month, day, hour, minute, second = (int(found[i]) for i in range(1, 7))
+        year, month, day, hour, minute, second = (int(fields[i]) for i in range(1, 7))
         moment = datetime.datetime(year, month, day, hour, minute, second)
         if sign:
             offset = datetime.timedelta(hours=int(hours), minutes=int(minutes))
             moment = moment - offset if sign == "+" else moment + offset
     except (ValueError, OverflowError):
-        raise InvalidEvent(f"{member} is no moment of the calendar") from None
+        raise InvalidEvent(f"{member} is not a date and time of the calendar") from None
     if moment < _EPOCH:
         raise InvalidEvent(f"{member} is before 1970")
     return f"{moment.isoformat()}.{fraction[:3]:0<3}Z"

@@ -212,11 +212,13 @@ def test_an_event_type_without_parts_is_generated() -> None:
     class Reads(msgspec.Struct):
         price: int
 
-    event_type = EventType("status", "status:all", "status:all", Reads, envelope_schema("status", "^status:all$", {}))
+    event_type = EventType(
+        "notice", "notices:all", "notices:all", Reads, envelope_schema("notice", "^notices:all$", {})
+    )
 
     class Plugin(Quotes):
         def __init__(self) -> None:
-            self._transform = lambda event: Envelope("status:all", {})
+            self._transform = lambda event: Envelope("notices:all", {})
             self.event_type = event_type
 
-    assert learned(route_of(Plugin())).draft().write()[0] == "status:all"
+    assert learned(route_of(Plugin())).draft().write()[0] == "notices:all"

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.support.planted import Quotes, public
-from tornado_bridge import Envelope, EventType, values
+from tornado_bridge import Envelope, values
 from tornado_bridge.audit.rehearsal import (
     FAILED,
     INVALID,
@@ -19,7 +19,6 @@ from tornado_bridge.audit.rehearsal import (
     Rehearsal,
     differing,
     outputs_of,
-    subscription_to_all,
 )
 from tornado_bridge.redaction.declaration import CHANNEL, ENVELOPES, ORDER, PRESENCE
 
@@ -101,16 +100,6 @@ def test_an_event_that_gives_nothing_says_why(
 def test_failures_without_number_quarantine_nothing() -> None:
     rehearsed = rehearsal(broken)
     assert {rehearsed.run(SOURCE, PAYLOAD).kind for _ in range(500)} == {FAILED}
-
-
-def test_all_channels_are_subscribed_with_wildcards() -> None:
-    event_type = Quotes(one).event_type
-    assert subscription_to_all(event_type) == "quotes:*"
-
-
-def test_a_channel_without_parts_is_itself() -> None:
-    event_type = EventType("x", "x", "status:all", Quotes(one).event_type.reads, {})
-    assert subscription_to_all(event_type) == "status:all"
 
 
 def outputs(*data: dict[str, Any]) -> Outputs:

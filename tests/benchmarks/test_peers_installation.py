@@ -23,6 +23,7 @@ def test_what_go_lacks_is_named_by_its_debian_packages(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_python_libraries_are_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# nothing\n")
@@ -33,6 +34,7 @@ def test_python_libraries_are_installed_once(tmp_path: Path, monkeypatch: pytest
     assert interpreter.lstat() == made
 
 
+@pytest.mark.slow
 def test_a_library_that_does_not_install_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("./absent\n")

@@ -82,6 +82,7 @@ def test_the_suite_is_five_lines() -> None:
     assert "\n\n\nclass TestOrders(PluginSuite):\n    plugin = tornado_bridge_orders\n\n\n" in tests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["orders", "l2-order-books"])
 def test_the_tests_pass_untouched(name: str, tmp_path: Path) -> None:
     place = skeleton.write(name, tmp_path)

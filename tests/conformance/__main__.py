@@ -1,9 +1,9 @@
 """Runs the Autobahn cases against an echo server on the bridge's own handler, reader and outlet.
 
-`python -m tests.conformance` prints the cases that fail, and ends with 1 if any does. It needs `kosoku`. Section 9
-(limits and performance) is left out. Sections 12 and 13 (compression) take minutes, so only their cases of 256 bytes to
-8 KiB are run. 12.2, 12.3 and 12.5 are left out because kosoku 0.1.0 cannot run them; 13.2, 13.5 and 13.6 because the
-bridge declines their offers.
+`python -m tests.conformance` prints the cases that fail, and exits with 1 if there are any. It needs `kosoku`.
+Section 9 (limits and performance) is left out. Sections 12 and 13 (compression) take minutes, so only their cases of
+256 bytes to 8 KiB run, without 12.2, 12.3 and 12.5, which kosoku 0.1.0 cannot run, and without 13.2, 13.5 and 13.6,
+whose offers the bridge declines.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ PASSED = {"OK", "INFORMATIONAL", "NON-STRICT"}
 
 
 class EchoWebSocket(WebSocket):
-    """Sends every message back as it came, a binary one as binary."""
+    """Sends every message back as it was received, text or binary."""
 
     __slots__ = ()
 

@@ -1,3 +1,5 @@
+"""tornado_bridge.demo.market: a seeded market whose events have the form of a platform's."""
+
 import asyncio
 import itertools
 import json

@@ -1,1 +1,1 @@
-"""Tests of the tree itself: imports, documents, the distribution."""
+"""Tests of the tree itself: its imports, its documents, its distribution."""

@@ -1,4 +1,4 @@
-"""schemas/: every file is what it should be, and both validators read it alike."""
+"""The files of schemas/: each admits exactly what it should, and both validators agree."""
 
 import copy
 import importlib.resources
@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.payloads import PRIVATE
 from tornado_bridge.connections.dialogue import ErrorCode
+from tornado_bridge.events import RESERVED_NAMES
 from tornado_bridge.redaction import closed_schema
 from tornado_bridge.redaction.validation import Validator, load_schema
 from tornado_bridge.registry import Registry
@@ -22,7 +23,7 @@ SERVER_MESSAGES = ("error", "subscribed", "unsubscribed")
 ENVELOPES = ("candle_close", "trade_signal")
 FILES = ("client_message", *SERVER_MESSAGES, *ENVELOPES)
 
-# Values that stand in for each part of a valid instance, one at a time.
+# Each of these values replaces each part of a valid instance.
 WRONG: list[Any] = [
     None,
     True,
@@ -44,7 +45,7 @@ WRONG: list[Any] = [
 
 
 def subschemas(schema: Schema, path: str = "$") -> Iterator[tuple[str, Schema]]:
-    """Give every named part of a schema, with where it is; a reference stands for what it leads to."""
+    """Yield each subschema with its path; a $ref is replaced with its definition."""
     definitions = schema.get("$defs", {})
 
     def walk(part: Schema, where: str) -> Iterator[tuple[str, Schema]]:
@@ -56,8 +57,12 @@ def subschemas(schema: Schema, path: str = "$") -> Iterator[tuple[str, Schema]]:
     yield from walk(schema, path)
 
 
+def test_the_types_of_the_server_s_messages_are_reserved() -> None:
+    assert {*SERVER_MESSAGES} <= RESERVED_NAMES
+
+
 def mutations(instance: Any) -> Iterator[Any]:
-    """Give what is one change away: a value replaced, bent, left out, or one too many."""
+    """Yield each instance that is one change away: a value replaced, altered, left out or added."""
     yield from WRONG
     if isinstance(instance, dict):
         for name, value in instance.items():
@@ -167,7 +172,7 @@ def test_the_envelopes_are_those_of_the_plugins_that_come_with_the_bridge() -> N
 
 
 @pytest.mark.parametrize("name", PRIVATE)
-def test_no_schema_names_what_is_private(name: str) -> None:
+def test_no_schema_has_the_name_of_a_private_member(name: str) -> None:
     texts = {file: json.dumps(load_schema(file)) for file in FILES}
     assert [file for file, text in texts.items() if re.search(rf"\b{name}\b", text)] == []
 

@@ -1,6 +1,7 @@
 """setup.py and MANIFEST.in, held against the files that depend on them."""
 
 import ast
+import configparser
 import re
 import tomllib
 from fnmatch import fnmatch
@@ -13,6 +14,7 @@ from tornado_bridge.cli import skeleton
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "examples" / "tornado-bridge-trades" / "pyproject.toml").read_text(encoding="utf-8")
+TOX_INI = ROOT / "tox.ini"
 MANIFEST = (ROOT / "MANIFEST.in").read_text(encoding="utf-8")
 DATA = [
     path.relative_to(ROOT)
@@ -42,6 +44,13 @@ def project(text: str) -> list[str]:
 
 def named(requirement: str) -> str:
     return re.split(r"[^A-Za-z0-9_-]", requirement)[0]
+
+
+def environments() -> list[str]:
+    """Return the default environments of tox."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(TOX_INI, encoding="utf-8")
+    return settings["tox"]["env_list"].split(", ")
 
 
 def test_the_lowest_versions_are_those_that_setup_py_admits() -> None:
@@ -78,3 +87,13 @@ def test_a_template_is_in_the_source_distribution(path: Path) -> None:
 def test_no_template_can_be_taken_for_a_module() -> None:
     folder = ROOT / "tornado_bridge" / "cli" / "skeleton"
     assert [path.name for path in folder.glob("*.py")] == ["__init__.py"]
+
+
+def test_every_python_of_the_classifiers_has_an_environment_of_tox() -> None:
+    pythons = re.findall(r"Python :: 3[.](\d+)", " ".join(argument("classifiers")))
+    assert [name for name in environments() if re.fullmatch(r"py\d+", name)] == [f"py3{minor}" for minor in pythons]
+
+
+def test_the_benchmark_waits_for_every_other_environment() -> None:
+    depends = re.findall(r"^depends = (.+)$", TOX_INI.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert [names.split(", ") for names in depends] == [[name for name in environments() if name != "benchmark"]]

@@ -273,6 +273,7 @@ def test_what_was_relayed_is_counted() -> None:
     assert bridge.relay.tallies == {"note": Tally(relayed=3, envelopes=6)}
 
 
+@pytest.mark.slow
 def test_more_source_channels_than_are_remembered_are_still_relayed() -> None:
     bridge = Bridge()
     names = [f"{number:06}".translate(str.maketrans("0123456789", "abcdefghij")) for number in range(65_537)]

@@ -233,6 +233,7 @@ async def confirm(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             return
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=10)
 async def test_a_subscription_may_be_confirmed_behind_events_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "PING_INTERVAL", 0.1)
@@ -261,6 +262,7 @@ async def test_a_subscription_may_be_confirmed_behind_events_of_another(monkeypa
 # Hung, or only standing still
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=10)
 async def test_what_redis_holds_while_the_process_stands_still_is_relayed(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
@@ -448,6 +450,7 @@ async def test_a_subscriber_that_redis_cuts_off_subscribes_anew(
     log_lines.take(UP_AGAIN)
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=20)
 async def test_a_hung_redis_is_noticed_within_five_seconds(own_redis_server: RedisServer, log_lines: LogLines) -> None:
     async with running(own_redis_server.url) as (source, feed):

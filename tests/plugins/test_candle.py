@@ -96,7 +96,7 @@ def test_every_timeframe_of_the_grammar_is_relayed(timeframe: str) -> None:
         ("BTC-USD", "1h\n"),
     ],
 )
-def test_a_source_channel_of_no_such_symbol_or_timeframe_is_of_no_form(symbol: str, timeframe: str) -> None:
+def test_a_source_channel_with_another_symbol_or_timeframe_matches_no_route(symbol: str, timeframe: str) -> None:
     assert relayed(CANDLE_SOURCE.format(symbol=symbol, timeframe=timeframe), payload()) is None
 
 
@@ -120,12 +120,12 @@ def test_a_candle_without_one_of_its_members_is_invalid(member: str) -> None:
 
 @pytest.mark.parametrize("member", ["open", "high", "low", "close", "volume"])
 @pytest.mark.parametrize("value", ["null", "true", '"text"', "[1]", "{}", '"1_0"', "1e64", "9" * 65])
-def test_a_price_that_is_no_decimal_makes_a_candle_invalid(member: str, value: str) -> None:
+def test_a_price_that_is_not_a_decimal_makes_a_candle_invalid(member: str, value: str) -> None:
     assert relayed(SOURCE, payload(**{member: value})) is None
 
 
 @pytest.mark.parametrize("value", ["null", "1.0", "1e3", '"1708264800000"', '"2024-02-18T14:00:00Z"', "-1", "1e15"])
-def test_a_timestamp_that_is_no_integer_makes_a_candle_invalid(value: str) -> None:
+def test_a_timestamp_that_is_not_an_integer_makes_a_candle_invalid(value: str) -> None:
     assert relayed(SOURCE, payload(timestamp=value)) is None
 
 
@@ -145,7 +145,7 @@ def test_a_timestamp_that_is_no_integer_makes_a_candle_invalid(value: str) -> No
         payload(note='"') + b"\xff" + b'"}',
     ],
 )
-def test_what_is_no_json_object_is_invalid(text: bytes) -> None:
+def test_a_payload_that_is_not_a_json_object_is_invalid(text: bytes) -> None:
     assert relayed(SOURCE, text) is None
 
 

@@ -233,12 +233,12 @@ def test_of_duplicate_members_the_last_counts(member: str, first: str) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"not json", b"null", b"[]", b"{}", b"\xff", payload() + b"x", payload()[:-1]])
-def test_what_is_no_json_object_is_invalid(text: bytes) -> None:
+def test_a_payload_that_is_not_a_json_object_is_invalid(text: bytes) -> None:
     assert relayed(ALERT_SOURCE, text) is None
 
 
 @pytest.mark.parametrize("source", [f"{ALERT_SOURCE}1", f"{ALERT_SOURCE}:1", "channel:alerts:exchange:2"])
-def test_an_alert_of_another_exchange_is_of_no_form(source: str) -> None:
+def test_an_alert_of_another_exchange_matches_no_route(source: str) -> None:
     assert relayed(source, payload()) is None
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Optional, TypedDict
 import msgspec
 import pytest
 
-from tornado_bridge.redaction.shapes import ANYTHING, End, Items, Members, arrays, below, ends, shape_of
+from tornado_bridge.redaction.shapes import ANYTHING, Items, Leaf, Members, arrays, below, leaves, shape_of
 
 
 class Side(enum.Enum):
@@ -135,7 +135,7 @@ def test_a_union_with_a_structure_is_the_structure() -> None:
 
 
 def test_paths_are_dotted_and_named_as_in_the_payload() -> None:
-    paths = [end.path for end in ends(shape_of(Deep))]
+    paths = [leaf.path for leaf in leaves(shape_of(Deep))]
     assert paths == [
         "levels.bestPrice",
         "pair.0",
@@ -152,7 +152,7 @@ def test_paths_are_dotted_and_named_as_in_the_payload() -> None:
 
 
 def test_a_path_within_an_item_leaves_out_the_array() -> None:
-    (price, *_) = ends(shape_of(Deep))
+    (price, *_) = leaves(shape_of(Deep))
     assert (price.path, price.item_path) == ("levels.bestPrice", "bestPrice")
 
 
@@ -170,11 +170,11 @@ def test_a_structure_that_refuses_others_is_closed() -> None:
 
 
 def test_a_tag_is_a_member_of_one_value() -> None:
-    assert shape(Tagged).members[0] == ("kind", End("member.kind", "member.kind", ("choice",), ('"trade"',)))
+    assert shape(Tagged).members[0] == ("kind", Leaf("member.kind", "member.kind", ("choice",), ('"trade"',)))
 
 
 def test_a_structure_that_holds_itself_ends() -> None:
-    assert [end.kinds for end in ends(shape_of(Node))] == [("null",)]
+    assert [leaf.kinds for leaf in leaves(shape_of(Node))] == [("null",)]
 
 
 def test_arrays_are_found_by_their_path() -> None:

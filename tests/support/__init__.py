@@ -1,1 +1,1 @@
-"""What the tests share: clients, servers, payloads, an independent oracle."""
+"""Modules that several tests use: clients, servers, payloads, an independent oracle."""

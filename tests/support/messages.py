@@ -1,4 +1,4 @@
-"""Client messages by the thousand, out of a seed: right, nearly right and hostile."""
+"""Thousands of client messages from a seed: valid, nearly valid and hostile."""
 
 import json
 import random
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.support.payloads import TEXT_MARK, TIMEFRAMES
 
-# A message may be its text, bytes that go as a binary frame, or pieces that go as fragments.
+# A message is a text, bytes for a binary frame, or pieces for fragments.
 Message = str | bytes | list[str]
 
 MAX_MESSAGE = 65_536
@@ -35,7 +35,7 @@ _LETTERS = "".join(map(chr, range(1, 0x300)))
 
 
 class Messages:
-    """Makes messages; some repeat the client's own key, `secret`, and many hold a canary of payloads.py."""
+    """Generates messages. Some repeat the client's own key, `secret`, and many contain a canary of payloads.py."""
 
     def __init__(self, seed: int, *, secret: str) -> None:
         self._random = random.Random(seed)
@@ -133,7 +133,7 @@ class Messages:
         return start + "".join(self._random.choices(letters, k=self._random.randrange(200)))
 
     def _huge(self) -> str:
-        """Return up to 64 KiB, or a byte more."""
+        """Return a message of up to 64 KiB, or one byte more."""
         size = self._random.choice((MAX_MESSAGE, MAX_MESSAGE, MAX_MESSAGE, 40_000, MAX_MESSAGE + 1))
         start, filling, end = self._random.choice(
             (
@@ -163,7 +163,7 @@ class Messages:
         return f'{{"action":{first},"channels":{self._anything()},"action":{last},"channels":{self._channels()}}}'
 
     def _with_the_secret(self) -> str:
-        """Return a message with the client's own key, wherever a client may put it by mistake."""
+        """Return a message with the client's own key in a place where a client may put it by mistake."""
         place = self._random.choice(('"channels":["{}"],"action":"subscribe"', '"action":"{}"', '"key":"{}"', '"{}"'))
         return "{" + place.format(self._secret) + "}"
 

@@ -1,7 +1,7 @@
-"""An independent statement of PROTOCOL.md sections 3 to 5: what a subscriber may get for one Redis message.
+"""An independent implementation of docs/protocol.md sections 3 to 5: the envelope of one Redis message.
 
-Slow and literal on purpose. It shares no line with the package, which is compared with it. The contract sets
-no depth for an event: nesting that Python's `json` cannot follow is not JSON here.
+Slow and literal on purpose. It shares no code with the package, which is compared with it. The contract sets no limit
+for the depth of an event: nesting that Python's `json` cannot follow is not JSON here.
 """
 
 import json
@@ -22,7 +22,7 @@ ABSENT = object()
 
 
 class Invalid(Exception):
-    """The event is invalid: nothing may be sent."""
+    """The event is invalid, so nothing may be sent."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class NumberLiteral:
 
 
 def expected(source: str, payload: bytes, exchange_id: str = "1", exchange_name: str = "coinbase") -> Envelope | None:
-    """What is sent for a payload published on a source channel, None where the event is invalid."""
+    """Return the envelope of a payload that was published on a source channel, None if the event is invalid."""
     try:
         if source == f"channel:alerts:exchange:{exchange_id}":
             return _trade_signal(_json_object(payload), exchange_name)
@@ -72,7 +72,7 @@ def _trade_signal(members: dict[str, object], exchange_name: str) -> Envelope:
 
 
 def _json_object(payload: bytes) -> dict[str, object]:
-    """The members of the payload, the last of duplicates; a lone surrogate anywhere is not JSON."""
+    """Return the members of the payload, the last one of duplicates. Raises Invalid for a lone surrogate anywhere."""
     decoder = json.JSONDecoder(
         parse_int=NumberLiteral, parse_float=NumberLiteral, parse_constant=_refuse, object_pairs_hook=_members
     )
@@ -120,7 +120,7 @@ def _all_digits(text: str) -> bool:
 
 
 def _number(value: object) -> tuple[int, tuple[int, ...], int] | None:
-    """Sign, digits without leading zeros and power of ten of a JSON number or of a string that is one."""
+    """Return sign, digits without leading zeros and power of ten of a JSON number, or of a string with just one."""
     if isinstance(value, NumberLiteral):
         text = value.text
     elif isinstance(value, str):
@@ -137,7 +137,7 @@ def _number(value: object) -> tuple[int, tuple[int, ...], int] | None:
     if e and not _all_digits(unsigned):
         return None
     magnitude = unsigned.lstrip("0") or "0"
-    # int() refuses more than 4,300 digits; no payload is long enough to make up for such an exponent.
+    # int() refuses more than 4,300 digits. The digits of no payload could balance such an exponent.
     shift = int(magnitude) if len(magnitude) < 4000 else 10**4000
     sign, digits, power = Decimal(mantissa).as_tuple()
     assert isinstance(power, int)

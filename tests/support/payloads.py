@@ -1,7 +1,7 @@
-"""Events by the thousand, out of a seed, in which everything that is private carries a mark.
+"""Thousands of events from a seed, in which every private value carries a mark.
 
-Every value of an event that is not public is a canary: a text or a number of its own, which `traces` finds again
-however it was escaped. Speed is why none of this is hypothesis: 20,000 are made in seconds.
+Every value of an event that is not public is a canary: a unique text or number, which `traces` finds again however it
+is escaped. This is not hypothesis because of speed: it generates 20,000 events within seconds.
 """
 
 import json
@@ -11,7 +11,7 @@ import string
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-# PROTOCOL.md section 5.
+# docs/protocol.md section 5.
 PRIVATE = (
     "macdV",
     "fastEMA",
@@ -39,17 +39,17 @@ CANDLE_SOURCE = "channel:exchange:1:candle:close:"
 TOO_DEEP = 100_000
 TOO_BIG = 10_000_000
 
-# A channel part has no underscore, so this is never a valid symbol; no public number of a run is this long.
+# A symbol has no underscore, so this is never valid as one. No public number in a run is this long.
 TEXT_MARK = "canary_"
 NUMBER_MARK = "7700770077"
-# None of these letters spells a private name.
+# No private name can be spelled with these letters.
 SYMBOL_LETTERS = "BCEHSUX0123456789"
 
 _CANARY = re.compile(rf"{TEXT_MARK}\w*|7[.]?{NUMBER_MARK[1:]}[0-9.eE+-]*", re.IGNORECASE)
 _PRIVATE = re.compile(rf"\b(?:{'|'.join(PRIVATE)})\b", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\+(?:u([0-9a-f]{4})|x([0-9a-f]{2}))", re.IGNORECASE)
 
-# What is no JSON value, though parts of it are read by one reader or another.
+# Invalid JSON values, parts of which some JSON readers accept.
 _NO_VALUES = (
     *("NaN", "-Infinity", "Infinity", "+1", "01", "1.", ".5", "1e", "--1", "0x10", "1_0", "True", "None", "undefined"),
     *("'@'", '"@', '@"', '"@\t"', '"@\0"', '"@\\ud800"', '"\\udc00\\ud800@"', '"\\u12g4@"', '"\\x31@"', '{"@"}'),
@@ -67,13 +67,13 @@ class Event(NamedTuple):
 
 
 def traces(text: str) -> list[str]:
-    """Return the canaries and the private names in a text, also where it has them escaped."""
+    """Return the canaries and the private names in a text, escaped or not."""
     plain = _ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
     return [found[0] for pattern in (_CANARY, _PRIVATE) for found in pattern.finditer(f"{text}\n{plain}")]
 
 
 class Events:
-    """Makes events; about half of them are valid, all of them hold what is private."""
+    """Generates events. About half of them are valid, and all contain private values."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -94,7 +94,7 @@ class Events:
         return [kind() for kind in kinds]
 
     def huge(self) -> list[Event]:
-        """Return events of 10 MB: two valid ones, and three that are not."""
+        """Return events of 10 MB: two valid and three invalid ones."""
         (candle, members), (alert, needed) = self._candle(), self._alert()
         filling = f'"{"z" * TOO_BIG}{self._text()}"'
         many = "[" + ",".join(f'"{self._text()}"' for _ in range(TOO_BIG // 20)) + "]"
@@ -116,7 +116,7 @@ class Events:
         return Event(source, self._payload(members | {name: self._wrong()}))
 
     def _with_a_member_missing(self) -> Event:
-        """Leave out a needed member, or mis-case its name."""
+        """Leave out a required member, or change the case of its name."""
         source, members = self._either()
         name = self._random.choice([name for name in members if name not in PRIVATE])
         value = members.pop(name)
@@ -125,7 +125,7 @@ class Events:
         return Event(source, self._payload(members))
 
     def _with_a_repeated_member(self) -> Event:
-        """Repeat a needed member: the last one counts."""
+        """Repeat a required member: the last one counts."""
         source, members = self._either()
         name = self._random.choice([name for name in members if name not in PRIVATE])
         once, whole = [(name, self._spelled(self._text()))], list(members.items())
@@ -138,7 +138,7 @@ class Events:
         return Event(source, self._payload({**members, self._random.choice((*PRIVATE, *members)): value}))
 
     def _damaged(self) -> Event:
-        """Cut a payload short, or break its bytes somewhere; a few stay what they were."""
+        """Cut a payload short or change some of its bytes. A few payloads stay as they are."""
         source, payload = self._sound()
         at = self._random.randrange(len(payload))
         head, tail = payload[:at], payload[at:]
@@ -174,13 +174,13 @@ class Events:
         return self._candle() if self._random.random() < 0.5 else self._alert()
 
     def _candle(self) -> tuple[str, dict[str, str]]:
-        """Return the source channel of a candle, and its needed members."""
+        """Return the source channel of a candle and its required members."""
         members = {"timestamp": str(self._random.randrange(253_402_300_799_999))}
         members |= {name: self._decimal() for name in PRICES}
         return f"{CANDLE_SOURCE}{self._symbol()}:{self._random.choice(TIMEFRAMES)}", members
 
     def _alert(self) -> tuple[str, dict[str, str]]:
-        """Return the source channel of an alert, its needed members, and often the private ones that are read."""
+        """Return the source channel of an alert, its required members, and often the private members that are read."""
         members = {
             "symbol": self._spelled(self._symbol()),
             "timeframe": self._spelled(self._random.choice(TIMEFRAMES)),
@@ -202,7 +202,7 @@ class Events:
         return _object(members, self._spelled, gap)
 
     def _extras(self) -> list[tuple[str, str]]:
-        """Return members that are not read: a canary under the name of a public member would be public."""
+        """Return members that are not read. Their names are never public, or their canaries would be public too."""
         names = [self._name() for _ in range(self._random.randrange(1, 7))]
         return [(name, self._value(4)) for name in names if name not in CANDLE + ALERT]
 
@@ -212,7 +212,7 @@ class Events:
         return self._random.choice((name, name, name.upper(), name.swapcase(), name.lower(), renamed, renamed))
 
     def _value(self, depth: int) -> str:
-        """Return a JSON value whose every leaf is a canary."""
+        """Return a JSON value in which every leaf is a canary."""
         kind = self._random.randrange(8) if depth else 0
         if kind < 5:
             return self._random.choice((self._spelled(self._text()), self._number()))
@@ -226,7 +226,7 @@ class Events:
         return _object(members, self._spelled).decode()
 
     def _wrong(self) -> str:
-        """Return a value that no needed member may have."""
+        """Return a value that is invalid for every required member."""
         text, number = self._text(), self._number()
         return self._random.choice(
             (
@@ -276,7 +276,7 @@ class Events:
         return self._spelled(f"{date}T{time}{fraction}{zone}")
 
     def _spelled(self, text: str) -> str:
-        """Return a JSON string: mostly plain, else with one character, or all of them, as an escape."""
+        """Return a JSON string: mostly plain, sometimes with one character or all of them escaped."""
         escaped: Sequence[int] = ()
         spelling = self._random.randrange(8)
         if spelling == 0:

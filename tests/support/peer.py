@@ -1,4 +1,4 @@
-"""What somebody else's client reads."""
+"""Frames as the client of the websockets library reads them."""
 
 import websockets.frames
 import websockets.streams
@@ -6,7 +6,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 
 
 def read_frame(sent: bytes) -> websockets.frames.Frame:
-    """Return the one frame that `sent` is; raises EOFError for less, AssertionError for more."""
+    """Return the single frame in `sent`; raises EOFError for less than a frame, AssertionError for more."""
     stream = websockets.streams.StreamReader()
     stream.feed_data(sent)
     stream.feed_eof()
@@ -23,7 +23,7 @@ def read_frame(sent: bytes) -> websockets.frames.Frame:
 
 
 class Inflating:
-    """Somebody else's client that agreed on permessage-deflate: one context for everything that it is sent."""
+    """A client of another library that agreed on permessage-deflate, with one context for all messages to it."""
 
     def __init__(self, window: int = 15) -> None:
         self._stream = websockets.streams.StreamReader()
@@ -35,7 +35,7 @@ class Inflating:
         )
 
     def read(self, sent: bytes) -> list[str]:
-        """Return the texts that become whole, of frames compressed or not; what is left waits for more."""
+        """Return the texts of the frames that are complete, compressed or not. The rest waits for more bytes."""
         self._stream.feed_data(sent)
         texts: list[str] = []
         while _holds_a_frame(bytes(self._stream.buffer)):
@@ -52,7 +52,7 @@ class Inflating:
 
     @property
     def waits(self) -> bool:
-        """Whether it has got a part of a frame."""
+        """Whether it holds an incomplete frame."""
         return bool(self._stream.buffer)
 
 

@@ -1,4 +1,4 @@
-"""One event through its plugin and its firewall, without Redis and hub."""
+"""Takes one event through its plugin and its firewall, without Redis or a hub."""
 
 import functools
 from collections.abc import Generator, Mapping
@@ -17,14 +17,14 @@ Result = TypeVar("Result")
 
 @functools.cache
 def built_in_routes() -> tuple[Route, ...]:
-    """Return the routes of the plugins that come with the bridge, for exchange 1."""
+    """Return the routes of the built-in plugins, for exchange 1."""
     return Registry(["candle", "signals"]).routes("1")
 
 
 def relayed(source: str, payload: bytes) -> str | None:
-    """Return what is sent for one message of Redis, None where the event is invalid or of no form.
+    """Return the text that is sent for one message of Redis, None if its event is invalid or no route matches.
 
-    Whatever else goes wrong is raised: a plugin that fails, an envelope that is refused.
+    Anything else that goes wrong is raised: a failing plugin, a refused envelope.
     """
     for route in built_in_routes():
         parameters = route.match(source)
@@ -50,7 +50,7 @@ def _through(route: Route, source: str, parameters: Mapping[str, str], payload: 
 
 
 def text_of(frame: bytes) -> str:
-    """Return the text of exactly one whole, unmasked text frame, as somebody else's client reads it."""
+    """Return the text of exactly one whole, unmasked text frame, as the websockets library reads it."""
     reader = StreamReader()
     reader.feed_data(frame)
     reader.feed_eof()

@@ -1,4 +1,4 @@
-"""Plugins with a leak that was planted on purpose, one a plugin, and one with none."""
+"""Plugins with a planted leak, one for each plugin, and a plugin without a leak."""
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +9,7 @@ import msgspec
 from tornado_bridge import Envelope, Event, EventType, InvalidEvent, envelope_schema, hookimpl, values
 from tornado_bridge.registry import Registry, Route
 
-# As strangers' ones are found: by no name that a type checker knows.
+# Imported by name, like the plugins of strangers, which a type checker does not know.
 CANDLE: Any = importlib.import_module("tornado_bridge.plugins.candle")
 SIGNALS: Any = importlib.import_module("tornado_bridge.plugins.signals")
 
@@ -18,7 +18,7 @@ TEXT = {"type": "string", "pattern": "^[A-Za-z0-9]{1,40}$", "maxLength": 40}
 
 
 class Reads(msgspec.Struct):
-    """What is read of a quote; `hidden` goes into nothing that comes out, unless a leak is planted."""
+    """The members of a quote that are read. Only a planted leak puts `hidden` into an envelope."""
 
     price: msgspec.Raw
     at: msgspec.Raw
@@ -30,7 +30,7 @@ Result = Envelope | Iterable[Envelope] | None
 
 
 class Quotes:
-    """A plugin of one event type, whose transformer is given."""
+    """A plugin with one event type and any transformer."""
 
     def __init__(self, transform: Callable[[Event[Any]], Result], **changes: Any) -> None:
         self._transform = transform
@@ -67,7 +67,7 @@ def public(event: Event[Reads], **members: Any) -> dict[str, Any]:
 
 
 def hidden(event: Event[Reads]) -> int:
-    """Return the private number, whole and without its sign."""
+    """Return the private number as an integer without its sign."""
     return int(abs(float(values.decimal(event.payload.hidden, "hidden")))) % 10**6
 
 
@@ -106,7 +106,7 @@ def _at_one_value(event: Event[Reads]) -> Result:
 
 
 def _mis_cased(event: Event[Reads]) -> Result:
-    """Take names as they come: `SIZE` takes the place of `size`."""
+    """Ignore the case of names: `SIZE` counts as `size`."""
     for name, raw in event.payload.more.items():
         if name.strip(" _").lower() == "size":
             return Envelope(event.channel, public(event, size=values.decimal(raw, "size")))
@@ -114,7 +114,7 @@ def _mis_cased(event: Event[Reads]) -> Result:
 
 
 def _everything_below(event: Event[Reads]) -> Result:
-    """Copy what nobody declared: the members of an open object, whatever they are."""
+    """Copy every member of an open object, though none is declared."""
     texts = [values.text_of(raw) for raw in event.payload.more.values()]
     note = "".join(character for text in texts for character in text or "" if character.isalnum())
     return Envelope(event.channel, public(event, note=(note or "none")[:40]))
@@ -147,7 +147,7 @@ def _fine_derivation(event: Event[Reads]) -> Result:
 NOTE: Mapping[str, Any] = {"members": {"note": NUMBER}}
 LEVEL: Mapping[str, Any] = {"channel": "quotes:{symbol}:{level}", "pattern": "^quotes:[A-Z]{3}:[0-9]{1,20}$"}
 
-# What was planted, the plugin, and what the audit says of it.
+# The planted leak, the plugin, and the finding of the audit.
 LEAKS: dict[str, tuple[Callable[[], Quotes], str]] = {
     "a value copied": (lambda: Quotes(_copy, **NOTE), "note changes with hidden, which is not declared"),
     "a value rounded": (lambda: Quotes(_round, **NOTE), "note changes with hidden, which is not declared"),

@@ -1,4 +1,4 @@
-"""What the tests start, and end: redis-server, the bridge as a process; and what they look at: log lines."""
+"""The servers that tests run, redis-server and the bridge as a process, and the log lines of a test."""
 
 import contextlib
 import gc
@@ -25,14 +25,22 @@ ALERT_SOURCE = "channel:alerts:exchange:1"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that no other process is given while this one lives; nothing listens on it.
+
+    A socket stays bound to it, so that neither another worker of the tests nor an outgoing connection gets it. A server
+    can listen on it nevertheless, if it sets SO_REUSEADDR as redis-server, Tornado and socketserver do.
+    """
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind(("127.0.0.1", 0))
+    port = int(reservation.getsockname()[1])
+    reservation.detach()
+    return port
 
 
 @contextlib.contextmanager
 def socket_left_by_tornado() -> Iterator[None]:
-    """Collect the socket that Tornado leaves open where it cannot be bound; a ResourceWarning would fail a test."""
+    """Collect the socket that Tornado leaves open if it cannot bind it: its ResourceWarning would fail a test."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         yield
@@ -40,7 +48,7 @@ def socket_left_by_tornado() -> Iterator[None]:
 
 
 class RedisServer:
-    """A redis-server of the tests' own, on a free loopback port, that keeps nothing on disk."""
+    """A redis-server for tests, on a free loopback port, which keeps nothing on disk."""
 
     def __init__(self, binary: str, *arguments: str, username: str | None = None, password: str | None = None) -> None:
         self._binary = binary
@@ -63,7 +71,7 @@ class RedisServer:
 
     def wait(self) -> None:
         """Wait until it answers."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 20
         with self.client() as client:
             while True:
                 try:
@@ -118,7 +126,7 @@ class LogLines:
         self._taken: list[int] = []
 
     def take(self, event: str, **fields: Any) -> MutableMapping[str, Any]:
-        """Return the first line of that event and those fields that was not taken before."""
+        """Return the first line with this event and these fields that was not taken before."""
         for i, line in enumerate(self._captured):
             if i not in self._taken and line["event"] == event and fields.items() <= line.items():
                 self._taken.append(i)
@@ -137,7 +145,7 @@ class LogLines:
 
 
 class BridgeProcess:
-    """`tornado-bridge` as a process of its own; its output is read line by line, with a bound on the wait."""
+    """`tornado-bridge` as a process. Its output is read line by line, and no wait is unbounded."""
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("TORNADO_BRIDGE_")}
@@ -146,7 +154,7 @@ class BridgeProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # A line that was read ahead would not be seen by select.
+            # Unbuffered: select does not see a line that is already in a buffer.
             bufsize=0,
             env={**clean, "PYTHONUNBUFFERED": "1", **(environment or {})},
         )
@@ -160,13 +168,13 @@ class BridgeProcess:
         return _line(self.process.stderr, timeout)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 10) -> tuple[int, str, str]:
-        """Send a signal, and return exit status and what is left of stdout and stderr."""
+        """Send a signal, and return the exit status and the rest of stdout and stderr."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.finish(timeout)
 
     def finish(self, timeout: float = 15) -> tuple[int, str, str]:
-        """Wait for the end, and return exit status, stdout and stderr."""
+        """Wait until it exits, and return the exit status and the rest of stdout and stderr."""
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, out.decode(), err.decode()
 
@@ -181,7 +189,7 @@ def _line(stream: IO[bytes] | None, timeout: float) -> str:
 
 @contextlib.contextmanager
 def bridge_process(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[BridgeProcess]:
-    """Run `tornado-bridge` with the arguments; ends it if the test has not."""
+    """Run `tornado-bridge` with these arguments, and kill it if the test has not stopped it."""
     started = BridgeProcess(*arguments, environment=environment)
     try:
         yield started
@@ -195,7 +203,7 @@ def bridge_process(*arguments: str, environment: dict[str, str] | None = None) -
 def serving(
     directory: Path, redis_url: str, *options: str, environment: dict[str, str] | None = None
 ) -> Iterator[tuple[BridgeProcess, str, str]]:
-    """Run `tornado-bridge serve` on a free port with a key of its own; gives the process, stream URL and key."""
+    """Run `tornado-bridge serve` on a free port with one key; yield the process, the stream's URL and the key."""
     path = directory / "keys.toml"
     key = KeyFile(path).create("tests")
     arguments = ["--port", "0", "--redis-url", redis_url, "--exchange", "1:coinbase", "--api-keys", str(path)]

@@ -1,4 +1,4 @@
-"""Redis messages for hypothesis, valid and nearly valid, made of literal pieces of JSON text."""
+"""Hypothesis strategies for Redis messages, valid and nearly valid, built from pieces of JSON text."""
 
 import string
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 Event = tuple[str, bytes]
 Json = st.SearchStrategy[str]
-Needed = Mapping[str, tuple[Json, Json]]  # what a member may be, and what it may be where it is the flaw
+Needed = Mapping[str, tuple[Json, Json]]  # a member's valid values, and its flawed ones
 
 ALPHANUMERIC = string.ascii_letters + string.digits
 TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h", "1d")
@@ -122,7 +122,7 @@ GAPS = st.sampled_from(("", "", " ", "\n", "\r\n\t "))
 
 
 def candle_events() -> st.SearchStrategy[Event]:
-    """A candle close, about half of them valid."""
+    """A candle close. About half of them are valid."""
     prices = dict.fromkeys(("open", "high", "low", "close", "volume"), (DECIMALS, ODD_DECIMALS))
     needed = {"timestamp": (EPOCHS, ODD_EPOCHS), **prices}
     ignored = {"symbol": VALUES, "timeframe": VALUES}
@@ -130,7 +130,7 @@ def candle_events() -> st.SearchStrategy[Event]:
 
 
 def alert_events() -> st.SearchStrategy[Event]:
-    """An alert, about half of them valid."""
+    """An alert. About half of them are valid."""
     source = "channel:alerts:exchange:1"
     odd_sources = ("channel:alerts:exchange:2", f"{source}\n", f"{source}1", f"{source}:1", source[:-1] + "*")
     timeframes, odd_timeframes = st.sampled_from(TIMEFRAMES), st.sampled_from(BAD_TIMEFRAMES)
@@ -152,7 +152,7 @@ def _events(
     needed: Needed,
     optional: Mapping[str, Json],
 ) -> Event:
-    """An event with one flaw or none; a few of the flaws are harmless."""
+    """An event with at most one flaw. A few of the flaws are harmless."""
     flaw = draw(st.sampled_from(FLAWS)) if draw(st.booleans()) else ""
     target = draw(st.sampled_from(sorted(needed)))
     values = {name: draw(good) for name, (good, _) in needed.items()}
@@ -163,7 +163,7 @@ def _events(
         del values[target]
     members = draw(st.permutations([*values.items(), *draw(EXTRA_MEMBERS)]))
     if draw(OFTEN):
-        # The last of duplicates counts: this one changes nothing.
+        # Harmless: the last of duplicate members counts.
         members.insert(0, (draw(st.sampled_from(sorted(values))), draw(VALUES)))
     if flaw == "repeated":
         members.append((target, draw(needed[target][1])))
@@ -180,7 +180,7 @@ def _events(
 
 @st.composite
 def _damaged(draw: st.DrawFn, payload: bytes) -> bytes:
-    """Bytes that are no JSON object any more, or nearly none."""
+    """Bytes of a damaged JSON object."""
     at = draw(st.integers(0, len(payload) - 1))
     head, tail = payload[:at], payload[at:]
     encodings = ("utf-8-sig", "utf-16", "utf-16-le", "utf-32-be")
@@ -226,7 +226,7 @@ def _odd_candle_sources() -> st.SearchStrategy[str]:
 
 
 def _spell(text: str, spelling: str) -> str:
-    """A text as a JSON string: plain, its first or last character as an escape, or all of them."""
+    """A text as a JSON string, plain or with its first, its last or all characters escaped."""
     must = {'"', "\\", *map(chr, range(32))}
     last = len(text) - 1
     escaped = {"plain": (), "first": (0,), "last": (last,), "all": range(len(text)), "ALL": range(len(text))}
@@ -304,7 +304,7 @@ def _threshold_literals() -> Json:
 
 
 def _values() -> Json:
-    """Any JSON value, none deeper than a few levels."""
+    """Any JSON value that is at most a few levels deep."""
     numbers = st.one_of(NUMBER_LITERALS, st.sampled_from(ZEROS + EDGE_DECIMALS + OVERLONG_DECIMALS))
     scalars = st.one_of(numbers, st.sampled_from(ODD_KINDS), _quoted(st.text(max_size=8)))
     nested = st.builds(lambda frame, inner: frame.replace("@", inner), st.sampled_from(NESTINGS), scalars)
@@ -347,7 +347,7 @@ def _time_texts(dates: st.SearchStrategy[str], most_hours: int = 23, most_minute
 
 
 def _times() -> Json:
-    # No offset carries an instant of these years past 1970 or 9999.
+    # In these years no offset can move a time out of 1970 to 9999.
     return _time_texts(_dates(1971, 9998)) | _quoted(st.sampled_from(EDGE_TIMES))
 
 

@@ -1,12 +1,12 @@
-"""A subscriber of the hub whose socket is the test's own."""
+"""A subscriber of the hub whose socket the test controls."""
 
 from tornado_bridge.stream.cohort import Cohort, Send
 
 
 class Subscriber:
-    """Takes what the hub sends, as a connection's outlet does.
+    """Receives what the hub sends, like the outlet of a connection.
 
-    `room` is how many bytes its socket still takes, None for any number; `gone` makes its socket fail.
+    `room` is the number of bytes that its socket still accepts, None for any number. `gone` makes its socket fail.
     """
 
     def __init__(self, window: int | None = None) -> None:
@@ -20,7 +20,7 @@ class Subscriber:
 
     @property
     def received(self) -> bytes:
-        """All that has reached the peer or will, in order."""
+        """All bytes that have reached the peer or will reach it, in order."""
         return b"".join(self.sends) + self._held
 
     @property

@@ -1,4 +1,4 @@
-"""tornado_bridge.testing.fixtures: the fixtures that every pytest next to the bridge has."""
+"""tornado_bridge.testing.fixtures: the fixtures that pytest has wherever the bridge is installed."""
 
 import importlib.metadata
 import subprocess
@@ -36,7 +36,20 @@ def test_pytest_finds_the_fixtures_by_entry_point() -> None:
     assert point.value == "tornado_bridge.testing.fixtures"
 
 
-def test_the_entry_point_starts_no_server_and_loads_none() -> None:
-    loaded = "import sys, tornado_bridge.testing.fixtures; print({'tornado', 'redis', 'fakeredis'} & {*sys.modules})"
-    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "set()\n"
+# The suite, and what it and the client stand on.
+HEAVY = {"tornado", "redis", "fakeredis", "structlog", "tornado_bridge.audit", "tornado_bridge.testing.suite"}
+
+
+def heavy_modules_after(statement: str) -> set[str]:
+    """Return which of the heavy modules a new interpreter has loaded after a statement."""
+    code = f"import sys\n{statement}\nprint(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return HEAVY & {*done.stdout.split()}
+
+
+def test_the_entry_point_loads_neither_the_server_nor_the_audit() -> None:
+    assert heavy_modules_after("import tornado_bridge.testing.fixtures") == set()
+
+
+def test_the_names_of_the_package_load_them() -> None:
+    assert heavy_modules_after("from tornado_bridge.testing import BridgeClient, PluginSuite") == HEAVY

@@ -1,133 +1,22 @@
-"""tornado_bridge.testing: the built-in plugins pass the suite, and a plugin that is wrong fails at the right test."""
+"""tornado_bridge.testing: the two names that plugin authors import, each loaded when it is used."""
 
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+import importlib
 
 import pytest
 
-from tests.support.planted import CANDLE, LEAKS, SIGNALS, Quotes, Result, clean, public
-from tornado_bridge import Envelope, Event, envelope_schema, testing, values
-from tornado_bridge.errors import PluginError
-from tornado_bridge.testing import PluginSuite
+from tornado_bridge import testing
+from tornado_bridge.testing import bridge_client, suite
 
 
-def one_by_one(event: Event[Any]) -> Iterator[Envelope]:
-    yield Envelope(event.channel, public(event))
+def test_it_offers_the_suite_and_the_client() -> None:
+    assert testing.__all__ == ["BridgeClient", "PluginSuite"]
 
 
-class TestCandle(PluginSuite):
-    plugin = CANDLE
+def test_its_names_are_those_of_its_modules() -> None:
+    assert (testing.PluginSuite, testing.BridgeClient) == (suite.PluginSuite, bridge_client.BridgeClient)
 
 
-class TestSignals(PluginSuite):
-    plugin = SIGNALS
-
-
-class TestAnObjectThatGivesAnIterator(PluginSuite):
-    plugin = Quotes(one_by_one)
-    cases = 50
-
-
-def mutating(event: Event[Any]) -> Result:
-    event.payload.more["seen"] = event.payload.price
-    return clean(event)
-
-
-def opening(event: Event[Any]) -> Result:
-    Path("/dev/null").read_bytes()
-    return clean(event)
-
-
-def connecting(event: Event[Any]) -> Result:
-    socket.socket().close()
-    return clean(event)
-
-
-def slow(event: Event[Any]) -> Result:
-    time.sleep(0.002)
-    return clean(event)
-
-
-def failing_for_what_is_no_number(event: Event[Any]) -> Result:
-    float(bytes(event.payload.price))
-    return clean(event)
-
-
-def odd_at_times(event: Event[Any]) -> Result:
-    envelope = Envelope(event.channel, public(event))
-    return [envelope] * (300 if envelope.data["price"].startswith("-") else 1)
-
-
-def of_its_time() -> Callable[[Event[Any]], Result]:
-    count = [0]
-
-    def transform(event: Event[Any]) -> Result:
-        count[0] += 1
-        return Envelope(event.channel, public(event, note=count[0] % 1000))
-
-    return transform
-
-
-NUMBER = {"note": {"type": "integer", "minimum": 0, "maximum": 1000}}
-
-
-def with_a_wrong_example() -> dict[str, Any]:
-    members = {"price": values.DECIMAL, "at": values.TIMESTAMP}
-    return envelope_schema("quote", "^quotes:[A-Z]{3}$", members, examples=[{"type": "quote"}])
-
-
-@pytest.mark.parametrize(
-    ("plugin", "test"),
-    [
-        (Quotes(clean, emits=with_a_wrong_example()), "test_the_examples_of_its_schemas_are_valid"),
-        (LEAKS["a value copied"][0](), "test_its_audit_has_no_finding"),
-        (Quotes(of_its_time(), members=NUMBER), "test_the_same_event_gives_the_same_envelopes"),
-        (Quotes(of_its_time(), members=NUMBER), "test_events_are_independent_of_their_order"),
-        (Quotes(mutating), "test_an_event_is_left_as_it_was"),
-        (Quotes(opening), "test_a_call_does_no_input_or_output"),
-        (Quotes(connecting), "test_a_call_does_no_input_or_output"),
-        (Quotes(slow), "test_a_call_stays_within_the_time_budget"),
-        (Quotes(odd_at_times), "test_a_generated_event_is_relayed_or_dropped"),
-        (Quotes(failing_for_what_is_no_number), "test_a_member_of_the_wrong_kind_drops_its_event_at_most"),
-        (Quotes(lambda event: None), "test_it_is_admitted_with_closed_schemas"),
-    ],
-)
-def test_a_plugin_that_is_wrong_fails(plugin: object, test: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tornado_bridge.audit.generation._ATTEMPTS", 500)
-    suite = type("Suite", (PluginSuite,), {"plugin": plugin, "cases": 200})()
-    with pytest.raises(AssertionError):
-        getattr(suite, test)()
-
-
-def test_a_plugin_that_is_refused_fails() -> None:
-    suite = type("Suite", (PluginSuite,), {"plugin": object()})()
-    with pytest.raises(PluginError):
-        suite.test_it_is_admitted_with_closed_schemas()
-
-
-def test_what_another_thread_opens_is_not_held_against_a_plugin() -> None:
-    stop = threading.Event()
-
-    def open_all_the_time() -> None:
-        while not stop.wait(0.0001):
-            Path("/dev/null").read_bytes()
-
-    thread = threading.Thread(target=open_all_the_time)
-    thread.start()
-    try:
-        type("Suite", (PluginSuite,), {"plugin": Quotes(clean)})().test_a_call_does_no_input_or_output()
-    finally:
-        stop.set()
-        thread.join()
-
-
-def test_what_a_call_opens_is_noted() -> None:
-    with testing._Watch() as watch:
-        testing._Watch.note("open", ("file",))
-        testing._Watch.note("object.__getattr__", ())
-    testing._Watch.note("open", ("another",))
-    assert watch.seen == ["open"]
+def test_it_has_no_other_name() -> None:
+    with pytest.raises(AttributeError) as raised:
+        importlib.import_module("tornado_bridge.testing").Suite  # noqa: B018
+    assert str(raised.value) == "module 'tornado_bridge.testing' has no attribute 'Suite'"

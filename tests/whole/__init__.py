@@ -1,1 +1,1 @@
-"""Tests of the whole, from Redis to somebody else's client."""
+"""Tests of the whole server, from Redis to clients that others wrote."""

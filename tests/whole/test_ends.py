@@ -1,6 +1,6 @@
-"""However a connection ends, nothing of it is left a second later: twelve ways, in any order, many at a time.
+"""A connection leaves nothing behind a second after it has ended, in any of twelve ways, many at a time.
 
-TORNADO_BRIDGE_TEST_ENDS is how many there are; `pytest -s` prints the figures.
+TORNADO_BRIDGE_TEST_ENDS is the number of connections; `pytest -s` prints the figures.
 """
 
 import asyncio
@@ -32,14 +32,14 @@ from tornado_bridge.web import app
 ENDS = int(os.environ.get("TORNADO_BRIDGE_TEST_ENDS", "600"))
 SEED = 20_260_219
 
-# So many clients live at a time; twice as many may, so that places or handshakes that are not given back run out.
+# Clients at a time. The limits are twice as high, so that slots and handshakes run out if they are not released.
 AT_ONCE = 60
 PING_INTERVAL = 0.5
-# How long one end may take, in seconds; on a busy machine the heartbeat of a short interval comes late.
+# How long one connection may take to end, in seconds. On a busy machine a short heartbeat comes late.
 PATIENCE = 30.0
 
-# What may be held more after all ends than before, in bytes as tracemalloc counts them, however many ends there were:
-# tables that have grown for AT_ONCE clients. An outlet that nobody forgets is 2,000 bytes, a connection 3,500.
+# Bytes by tracemalloc that may be in use after all connections in addition to those before, for any number of them:
+# tables that have grown for AT_ONCE clients. An outlet that is not released takes 2,000 bytes, a connection 3,500.
 MEMORY_BOUND = 262_144
 
 SHARED_KEY = "the-key-of-most-clients"
@@ -49,7 +49,7 @@ SUBSCRIPTIONS = ("candles:*:*", "candles:BTC-USD:1h", "signals:*:*", "signals:BT
 
 
 class RevocableKeys:
-    """Keys in memory, which a test can revoke and make good again."""
+    """Keys in memory, which a test can revoke and restore."""
 
     def __init__(self, texts: list[str]) -> None:
         self._keys = {
@@ -77,14 +77,14 @@ KEYS = RevocableKeys([SHARED_KEY, *(f"the-key-of-client-{number}" for number in 
 
 @dataclasses.dataclass(frozen=True)
 class Client:
-    """What an end may need: the connection, the client's own key, and chance."""
+    """The arguments of an end: the connection, the client's own key, and a source of chance."""
 
     raw: RawClient
     key: str
     random: random.Random
 
     async def outcome(self, *, pong: bool = True) -> str:
-        """Wait until the server ends the connection, and say how; answers pings, unless told not to."""
+        """Wait until the server closes the connection, and return how it did; answers pings only if `pong` is true."""
         told = "no close frame"
         try:
             while True:
@@ -149,7 +149,7 @@ async def ping_timeout(client: Client) -> str:
     return await client.outcome(pong=False)
 
 
-# The length in the header is enough.
+# The server refuses these by the length in the header.
 TOO_BIG = (
     raw.frame(raw.TEXT, b"x" * 65_537)[:14],
     raw.frame(raw.TEXT, b"x" * 65_537)[:1000],
@@ -165,7 +165,7 @@ async def oversize(client: Client) -> str:
 async def refused(client: Client) -> str:
     outcome = await client.outcome()
     if client.random.random() < 0.5:
-        # Who does not go by itself is cut off.
+        # The server resets a client that stays.
         await client.raw.cut()
     return outcome
 
@@ -196,7 +196,7 @@ async def mid_message(client: Client) -> str:
     return ""
 
 
-# How each end shows at the client; "" where it is the client that goes.
+# What the client sees of each end; "" if the client closes the connection itself.
 OUTCOMES: dict[End, str] = {
     clean_close: "1000",
     rst: "",
@@ -217,7 +217,7 @@ OUTCOMES: dict[End, str] = {
 def door(
     bridge: WebSocketBridge, io_loop: tornado.ioloop.IOLoop, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[app.Doorway, int]]:
-    """The bridge's HTTP server and its port; the bridge fails on a message that is FAULT, as it does on no other."""
+    """The bridge's HTTP server and its port. The bridge fails on the message FAULT, and on no other message."""
     answer = bridge._dialogue.answer
 
     def answer_or_fail(text: str, *rest: object) -> Answer:
@@ -235,14 +235,14 @@ def door(
 
 @pytest.fixture
 def traced_memory() -> Iterator[None]:
-    """Have tracemalloc follow what is taken and given back."""
+    """Trace allocations with tracemalloc."""
     tracemalloc.start()
     yield
     tracemalloc.stop()
 
 
 def everything_held(bridge: WebSocketBridge, server: app.Doorway) -> dict[str, int]:
-    """Return all that a connection may leave behind, but memory."""
+    """Return the counts of everything that a connection may leave behind, except memory."""
     return raw.held(bridge) | {
         "handshakes": server._handshakes,
         "channels with subscribers": len(bridge.hub._index),
@@ -255,7 +255,7 @@ def everything_held(bridge: WebSocketBridge, server: app.Doorway) -> dict[str, i
 async def settled(
     bridge: WebSocketBridge, server: app.Doorway, baseline: dict[str, int]
 ) -> tuple[dict[str, int], float]:
-    """Wait until what is held is what was held before, for at most a second; returns what is, and after how long."""
+    """Wait for the counts of before, for at most a second; return the counts and the seconds waited."""
     started = time.monotonic()
     while (found := everything_held(bridge, server)) != baseline and time.monotonic() - started < 1.0:
         await asyncio.sleep(0.002)
@@ -263,7 +263,7 @@ async def settled(
 
 
 class Crowd:
-    """Clients that come and go, AT_ONCE of them at a time, while events are published."""
+    """Clients that connect and disconnect, AT_ONCE of them at a time, while events are published."""
 
     def __init__(self, port: int, redis_server: RedisServer, seed: int) -> None:
         self._port = port
@@ -273,7 +273,7 @@ class Crowd:
         self.unexpected: list[tuple[str, str]] = []
 
     async def run(self, ends: list[End]) -> None:
-        """Carry out the ends in any order."""
+        """Carry out the ends in random order."""
         shuffled = iter(self._random.sample(ends, len(ends)))
         publishing = asyncio.create_task(self._publish())
         try:
@@ -319,7 +319,7 @@ settings = pytest.mark.bridge(
 @settings
 @pytest.mark.gen_test(timeout=60)
 @pytest.mark.parametrize("end", OUTCOMES, ids=lambda end: end.__name__)
-async def test_an_end_shows_as_it_should_and_gives_everything_back_within_a_second(
+async def test_an_end_is_seen_as_documented_and_leaves_nothing_behind_after_a_second(
     end: End, door: tuple[app.Doorway, int], bridge: WebSocketBridge, redis_server: RedisServer
 ) -> None:
     server, port = door
@@ -335,14 +335,15 @@ async def test_an_end_shows_as_it_should_and_gives_everything_back_within_a_seco
     assert {line["event"] for line in lines if line["log_level"] != "debug"} == SAID.get(end, set())
 
 
-# An end that a log line tells of; a fault of the server and a change of the keys are the operator's business.
+# The ends that write a log line: faults of the server and changes of the keys concern the operator.
 SAID: dict[End, set[str]] = {exception: {"client message failed"}}
 
 
+@pytest.mark.slow
 @settings
 @pytest.mark.usefixtures("traced_memory")
 @pytest.mark.gen_test(timeout=60 + ENDS / 10)
-async def test_all_ends_together_give_everything_back_within_a_second(
+async def test_all_ends_together_leave_nothing_behind_after_a_second(
     door: tuple[app.Doorway, int], bridge: WebSocketBridge, redis_server: RedisServer
 ) -> None:
     server, port = door
@@ -350,7 +351,7 @@ async def test_all_ends_together_give_everything_back_within_a_second(
     crowd = Crowd(port, redis_server, SEED)
     kinds = list(OUTCOMES)
     with structlog.testing.capture_logs() as lines:
-        # What is made once is made now.
+        # First, so that memory allocated once does not count.
         await crowd.run([revoked] * AT_ONCE)
         await crowd.run(kinds * 10)
         assert (await settled(bridge, server, before))[0] == before
@@ -370,9 +371,9 @@ async def test_all_ends_together_give_everything_back_within_a_second(
 
 
 def memory(lines: list[MutableMapping[str, Any]]) -> int:
-    """Return the bytes that tracemalloc sees in use, without the log lines that the test itself has kept."""
+    """Return the bytes in use by tracemalloc, without the log lines that the test itself keeps."""
     lines.clear()
-    # The interpreter's table of attributes looked up keeps the names, at most 4,096 of them.
+    # The interpreter's cache of attributes keeps up to 4,096 names.
     if sys.version_info >= (3, 13):
         sys._clear_internal_caches()
     else:

@@ -1,6 +1,6 @@
-"""Floods: what one client sends without end costs another one nothing but a wait, and the process no memory.
+"""Floods: a client that sends without pause neither starves another client nor fills the memory of the process.
 
-How long the wait is, `python -m benchmarks.floods` prints.
+`python -m benchmarks.floods` measures how long the other client waits.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,15 @@ MAX_GROWTH = 5 << 20
 def server(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Serving]:
     directory = tmp_path_factory.mktemp("floods")
     with serving(floods.SHIPPED, redis_server.port, directory, processor=floods.processors()[0]) as server:
-        floods.measure(server, "bad", floods.FLOODS[0], SECONDS)  # what is made once is made before
+        floods.measure(server, "bad", floods.FLOODS[0], SECONDS)  # first, so that memory allocated once does not count
         yield server
 
 
 @pytest.mark.parametrize("key", ["good", "bad"])
 @pytest.mark.parametrize("flood", floods.FLOODS, ids=lambda flood: flood.name)
-def test_a_flood_starves_nobody_and_fills_no_memory(server: Serving, flood: floods.Flood, key: str) -> None:
+def test_a_flood_neither_starves_another_client_nor_fills_memory(
+    server: Serving, flood: floods.Flood, key: str
+) -> None:
     result = floods.measure(server, server.key if key == "good" else key, flood, SECONDS)
     assert len(result.trips) >= 5
     assert result.growth <= MAX_GROWTH

@@ -1,6 +1,6 @@
-"""Nothing private leaves: thousands of events and client messages against a real server, which says all that it can.
+"""Nothing private leaves: thousands of events and client messages against a real server that logs at debug level.
 
-TORNADO_BRIDGE_TEST_CASES is how many of each are made; `pytest -s` prints the figures.
+TORNADO_BRIDGE_TEST_CASES is the number of each; `pytest -s` prints the figures.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ SEED = 20_260_219
 PATIENCE = 15.0  # seconds
 MAX_SUBSCRIPTIONS = 20
 
-# A turn of the run: so many events, or bytes of them, and then a good event that is waited for.
+# The run publishes in turns of this many events or bytes. After each turn it waits for a valid event.
 TURN_EVENTS, TURN_BYTES = 200, 2_000_000
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -41,7 +41,7 @@ SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 @dataclasses.dataclass
 class Server:
-    """A server of its own and, once it has ended, what it has written."""
+    """A server process, and the output of it once it has exited."""
 
     process: BridgeProcess
     url: str
@@ -52,20 +52,20 @@ class Server:
     err: str = ""
 
     def stop(self) -> None:
-        """Look at what the system shows of the process, and tell it to end."""
-        assert self.process.process.poll() is None, "the process has ended by itself"
+        """Read the command line of the process, and send it SIGTERM."""
+        assert self.process.process.poll() is None, "the process has exited by itself"
         self.arguments = Path(f"/proc/{self.process.process.pid}/cmdline").read_bytes().decode()
         self.process.process.send_signal(signal.SIGTERM)
 
     @property
     def visible(self) -> str:
-        """Everything of the process that others than its clients may see."""
+        """Everything of the process that is visible to others than its clients."""
         return "\n".join((self.out, self.err, self.arguments))
 
 
 @contextlib.contextmanager
 def debugging(directory: Path, redis: RedisServer, *options: str) -> Iterator[Server]:
-    """Run a server at the debug level, whose stderr is drained all the time."""
+    """Run a server at the debug level, and read its stderr all the time."""
     with serving(directory, redis.url, "--log-level", "debug", *options) as (process, url, key):
         server = Server(process, url, key)
         stdout, stderr = process.process.stdout, process.process.stderr
@@ -78,14 +78,14 @@ def debugging(directory: Path, redis: RedisServer, *options: str) -> Iterator[Se
             yield server
         finally:
             if not server.arguments:
-                process.process.kill()  # the test has failed before its end
+                process.process.kill()  # the test has failed before it stopped the server
             server.status = process.process.wait(PATIENCE)
             drain.join(PATIENCE)
             server.out, server.err = stdout.read().decode(), b"".join(lines).decode()
 
 
 def closed(client: ClientConnection) -> tuple[int, str]:
-    """Wait for the close frame of the other end, and return its code and reason; 1006 where there is none."""
+    """Wait for the server's close frame, and return its code and reason; 1006 if there is none."""
     with pytest.raises(ConnectionClosed) as caught:
         client.recv(timeout=PATIENCE)
     return told(caught.value)
@@ -96,7 +96,7 @@ def told(error: ConnectionClosed) -> tuple[int, str]:
 
 
 def lines_with(server: Server, *texts: str) -> list[str]:
-    """Return the log lines, cut, in which one of the texts stands."""
+    """Return the log lines that contain one of the texts, each cut to 300 characters."""
     return [line[:300] for line in server.err.splitlines() if any(text in line for text in texts)]
 
 
@@ -109,7 +109,7 @@ def compact(value: object) -> str:
 
 @dataclasses.dataclass
 class EventRun:
-    """What one client received of all that was published, and what it should have received."""
+    """The frames that one client received, and the frames that it should have received."""
 
     server: Server
     wanted: list[str] = dataclasses.field(default_factory=list)
@@ -125,7 +125,7 @@ def event_run(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactor
     turns = [*in_turns(events.take(CASES)), *([event] for event in events.huge())]
     with debugging(tmp_path_factory.mktemp("events"), redis_server) as server:
         run = EventRun(server)
-        # The key in the query: where it would be logged most easily.
+        # The key is in the query, where it is most likely to be logged.
         with connect(f"{server.url}?apiKey={server.key}", proxy=None) as client:
             client.send('{"action":"subscribe","channels":["candles:*:*","signals:*:*"]}')
             assert client.recv(timeout=PATIENCE) == '{"type":"subscribed","channels":["candles:*:*","signals:*:*"]}'
@@ -155,7 +155,7 @@ def in_turns(events: Sequence[Event]) -> Iterator[list[Event]]:
 
 
 def relay(turn: Sequence[Event], number: int, run: EventRun, client: ClientConnection, redis: RedisServer) -> bool:
-    """Publish a turn and a good event; tells whether that one has come, after everything else."""
+    """Publish a turn and then a valid event; return whether the valid event has arrived."""
     good = Event(
         f"channel:exchange:1:candle:close:GOOD-{number}:1h",
         b'{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}',
@@ -194,7 +194,7 @@ def test_the_close_reason_says_nothing_but_that_the_server_stops(event_run: Even
     assert event_run.close == (1001, "Server shutting down")
 
 
-def test_nothing_of_an_event_is_seen_in_output_log_or_process_list(event_run: EventRun) -> None:
+def test_no_value_of_an_event_is_in_output_log_or_process_list(event_run: EventRun) -> None:
     assert "event dropped" in event_run.server.err
     assert traces(event_run.server.visible) == []
 
@@ -204,7 +204,7 @@ def test_the_key_of_a_client_is_not_seen_in_output_log_or_process_list(event_run
     assert event_run.server.key not in event_run.server.visible
 
 
-def test_no_event_costs_a_traceback_or_makes_a_plugin_fail(event_run: EventRun) -> None:
+def test_no_event_causes_a_traceback_or_a_failure_of_a_plugin(event_run: EventRun) -> None:
     assert lines_with(event_run.server, "Traceback", "plugin failed", "plugin quarantined", "envelope refused") == []
 
 
@@ -219,7 +219,7 @@ def test_the_server_still_relays_a_good_event_after_all_of_them_and_ends_in_orde
 
 @dataclasses.dataclass
 class Exchange:
-    """One message, how it was answered, and how it should have been; a close counts as an answer."""
+    """One message with its answers and the answers that it should have; a close counts as an answer."""
 
     message: Message
     wanted: list[Any]
@@ -229,12 +229,12 @@ class Exchange:
 
     @property
     def text(self) -> str:
-        """The message, whatever it was sent as."""
+        """The message as text."""
         return self.message.decode(errors="replace") if isinstance(self.message, bytes) else "".join(self.message)
 
     @property
     def answered(self) -> list[Any]:
-        """The answer in the form of `wanted`: an error's code, a confirmation with its channels, a close."""
+        """The answers in the form of `wanted`: an error's code, a confirmation with its channels, a close."""
         answers: list[Any] = []
         for reply in map(json.loads, self.replies):
             answers.append(reply["code"] if reply["type"] == "error" else (reply["type"], reply["channels"]))
@@ -275,7 +275,7 @@ def message_run(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFact
 
 
 def talk(client: ClientConnection, messages: Iterator[Message], run: MessageRun) -> None:
-    """Send messages until one of them closes the connection or is answered wrongly, or there are no more."""
+    """Send messages until one of them closes the connection or gets a wrong answer, or there are no more."""
     held: set[str] = set()
     for message in messages:
         exchange = Exchange(message, expected_answer(message, held))
@@ -289,7 +289,7 @@ def talk(client: ClientConnection, messages: Iterator[Message], run: MessageRun)
 
 
 def converse(client: ClientConnection, exchange: Exchange) -> None:
-    """Send a message and take as many answers as there should be; one too many is found by the next message."""
+    """Send a message and receive as many answers as it should have. One too many fails the next message."""
     started = time.perf_counter()
     try:
         client.send(exchange.message)
@@ -305,7 +305,7 @@ def converse(client: ClientConnection, exchange: Exchange) -> None:
 
 
 def expected_answer(message: Message, held: set[str]) -> list[Any]:
-    """State PROTOCOL.md section 2 once more, without a line of the package; `held` follows the subscriptions."""
+    """Implement docs/protocol.md section 2 independently of the package; `held` are the subscriptions."""
     data = message if isinstance(message, bytes) else "".join(message).encode()
     if len(data) > MAX_MESSAGE:
         return [(1009, "Message too big")]
@@ -346,7 +346,7 @@ CHANNEL = re.compile(rf"(?:candles|signals):(?:\*|{PAIR}):(?:\*|1m|5m|15m|1h|4h|
 
 @dataclasses.dataclass
 class Members:
-    """A JSON object with all its members, also those whose name comes again."""
+    """A JSON object with all its members, duplicates included."""
 
     pairs: list[tuple[str, Any]]
 
@@ -417,18 +417,18 @@ def test_no_error_repeats_more_than_64_characters_or_one_that_cannot_be_printed(
     excerpts = [re.split(r", got |: ", text)[-1] if text[-1] != '"' else text.partition(", got ")[2] for text in texts]
 
     assert [text for text in texts if not text.isprintable()] == []
-    # An escape stands for one character and is at most ten.
+    # An escape is up to ten characters for one.
     assert [text for text in excerpts if len(text) > (640 if "\\" in text else 64)] == []
 
 
-def test_no_reply_tells_a_client_the_key_that_it_has_not_sent_itself(message_run: MessageRun) -> None:
+def test_no_reply_contains_the_key_unless_the_message_did(message_run: MessageRun) -> None:
     key = message_run.server.key
     repeated = [exchange for exchange in message_run.exchanges if key in "".join(exchange.replies)]
 
     assert [exchange for exchange in repeated if key not in exchange.text] == []
 
 
-def test_nothing_of_a_message_is_seen_in_output_log_or_process_list(message_run: MessageRun) -> None:
+def test_no_value_of_a_message_is_in_output_log_or_process_list(message_run: MessageRun) -> None:
     assert traces(message_run.server.visible) == []
 
 
@@ -439,7 +439,7 @@ def test_a_key_that_a_client_sends_by_mistake_is_not_seen_in_output_log_or_proce
     assert message_run.server.key not in message_run.server.visible
 
 
-def test_no_message_costs_a_traceback_or_a_fault(message_run: MessageRun) -> None:
+def test_no_message_causes_a_traceback_or_a_fault(message_run: MessageRun) -> None:
     assert lines_with(message_run.server, "Traceback", "client message failed") == []
 
 
@@ -448,12 +448,12 @@ def test_the_server_has_kept_the_client_to_the_end_and_ends_in_order(message_run
     assert message_run.server.status == 0
 
 
-def test_a_message_is_answered_in_no_time(message_run: MessageRun) -> None:
-    # The contract says 2 ms; ten times that is left for a machine with other work.
+def test_a_message_is_answered_within_20_ms(message_run: MessageRun) -> None:
+    # The contract says 2 ms. Ten times that leaves room for a machine with other work.
     assert message_run.median <= 20, f"the median of {len(message_run.exchanges)} is {message_run.median:.3f} ms"
 
 
-# Keys that open nothing
+# Keys that are refused
 
 
 def test_a_key_that_is_refused_is_not_seen_anywhere(redis_server: RedisServer, tmp_path: Path) -> None:

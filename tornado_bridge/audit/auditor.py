@@ -9,7 +9,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Set
 
 from tornado_bridge.audit.drafts import UNCHANGED, Changes, Draft, Part, literal
-from tornado_bridge.audit.generation import Generator, canaries
+from tornado_bridge.audit.generation import EXCHANGE_NAME, Generator, canaries
 from tornado_bridge.audit.rehearsal import Outcome, Outputs, Rehearsal, differing, outputs_of
 from tornado_bridge.redaction.declaration import (
     DERIVED,
@@ -22,14 +22,14 @@ from tornado_bridge.redaction.declaration import (
     Declaration,
     Input,
 )
-from tornado_bridge.redaction.shapes import ends
+from tornado_bridge.redaction.shapes import leaves
 from tornado_bridge.registry import Route
 
 CASES = 4_000
 SEED = 20_260_219
 
 # An exchange that schemas of more than the built-in plugins may list, and another one.
-EXCHANGES = ("coinbase", "kraken")
+EXCHANGES = (EXCHANGE_NAME, "kraken")
 
 # Events that are changed in each place, at the least; and how often in a place that is read, and in one that is not.
 _MIN_BASES = 8
@@ -143,7 +143,7 @@ class Auditor:
             event_type=event_type.name,
             source=event_type.source,
             channel=event_type.channel,
-            reads=tuple(end.path for end in ends(self._declaration.shape)),
+            reads=tuple(leaf.path for leaf in leaves(self._declaration.shape)),
             cases=self._tried,
             outcomes=dict(sorted(self._outcomes.items())),
             flows=tuple(self._flows[key] for key in sorted(self._flows)),

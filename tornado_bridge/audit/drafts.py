@@ -4,16 +4,16 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from tornado_bridge.redaction.declaration import Input
-from tornado_bridge.redaction.shapes import End
+from tornado_bridge.redaction.shapes import Leaf
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Slot:
-    """One value of an event; `end` is its declaration, None for what is not read."""
+    """One value of an event; `leaf` is its declaration, None for what is not read."""
 
     given: Input
     literal: str
-    end: End | None = None
+    leaf: Leaf | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from tornado_bridge.audit.drafts import Draft, Group, Part, Slot, literal
 from tornado_bridge.audit.literals import PART, Literals, escaped
 from tornado_bridge.audit.rehearsal import Rehearsal
 from tornado_bridge.redaction.declaration import Declaration, Input
-from tornado_bridge.redaction.shapes import ANYTHING, End, Items, Members, Shape, below
+from tornado_bridge.redaction.shapes import ANYTHING, Items, Leaf, Members, Shape, below
 from tornado_bridge.registry import Route
 
 # Neither is in what is generated for public members, but once in some 10**11 characters.
@@ -26,8 +26,9 @@ UNKNOWN = "(unknown members)"
 
 _CANARY = re.compile(rf"{TEXT_MARK}\w*|7[.]?{NUMBER_MARK[1:]}[0-9]*", re.IGNORECASE)
 
-# The exchange of the events; routes are made for it.
+# The exchange of generated events. The routes of an audit and the bridge of a plugin's tests are made for it.
 EXCHANGE_ID = "1"
+EXCHANGE_NAME = "coinbase"
 
 # Attempts to find a valid event; and values tried of each kind, once there is one.
 _ATTEMPTS = 20_000
@@ -91,10 +92,10 @@ class Generator:
         # How often each kind was valid, by path; of the items of an array, where it was so least.
         found: dict[str, dict[str, int]] = {path: {} for path in self._tried}
         for slot in draft.slots():
-            if slot.end is not None:
+            if slot.leaf is not None:
                 counts = found[slot.given.path]
-                for kind in dict.fromkeys(self._possible(slot.end)):
-                    events = (draft.write({slot: self._write(kind, slot.end)}) for _ in range(_SAMPLES))
+                for kind in dict.fromkeys(self._possible(slot.leaf)):
+                    events = (draft.write({slot: self._write(kind, slot.leaf)}) for _ in range(_SAMPLES))
                     valid = sum(bool(rehearsal.run(*event).envelopes) for event in events)
                     counts[kind] = min(valid, counts.get(kind, valid))
         self._kinds = {
@@ -124,7 +125,7 @@ class Generator:
 
     def values(self, part: Part, count: int) -> Iterator[str | None]:
         """Yield other values for a part; for one that is read, first as many of those that the code compares with."""
-        if isinstance(part, Slot) and part.end is not None:
+        if isinstance(part, Slot) and part.leaf is not None:
             yield from self._sample(self._constants, count)
         for _ in range(count):
             yield self.instead(part)
@@ -137,23 +138,23 @@ class Generator:
         if part.given.part:
             return self._literals.part(part.given.path)
         choice = self._chance.random()
-        if part.end is None:
+        if part.leaf is None:
             return None if choice < 0.1 else self._canary()
         if choice < 0.05:
             return None
         known = self._kinds.get(part.given.path)
-        kinds = self._possible(part.end) if known is None or choice < 0.2 else known
+        kinds = self._possible(part.leaf) if known is None or choice < 0.2 else known
         if choice > 0.7 and "label" in kinds:
             # What the code compares with moves most.
             kinds = ("label",)
-        return self._write(self._chance.choice(kinds), part.end)
+        return self._write(self._chance.choice(kinds), part.leaf)
 
     # The parts
 
     def _part(self, shape: Shape, bare: bool) -> Part:
         match shape:
-            case End():
-                return self._end(shape, bare)
+            case Leaf():
+                return self._leaf(shape, bare)
             case Items():
                 # Oftener the most: some flows need several items.
                 low = max(shape.low, min(shape.high, 1))
@@ -168,31 +169,33 @@ class Generator:
             self._chance.shuffle(members)
         return Group(tuple(members))
 
-    def _end(self, end: End, bare: bool) -> Part:
-        kind = self._tried.get(end.path)
+    def _leaf(self, leaf: Leaf, bare: bool) -> Part:
+        kind = self._tried.get(leaf.path)
         if kind is None:
-            kind = self._chance.choice(self._kinds.get(end.path) or self._preferred(end))
+            kind = self._chance.choice(self._kinds.get(leaf.path) or self._preferred(leaf))
             if bare:
-                self._tried[end.path] = kind
-        if kind == "object" and end.open:
-            return self._object(end, bare)
-        return Slot(Input(end.path, end.item_path), self._write(kind, end), end)
+                self._tried[leaf.path] = kind
+        if kind == "object" and leaf.open:
+            return self._object(leaf, bare)
+        return Slot(Input(leaf.path, leaf.item_path), self._write(kind, leaf), leaf)
 
-    def _object(self, end: End, bare: bool) -> Group:
+    def _object(self, leaf: Leaf, bare: bool) -> Group:
         """Return an open object: the members that are declared, and those that the code or a careless one may mean."""
-        declared = sorted({path.removeprefix(f"{end.path}.").split(".")[0] for path in self._declared_below(end.path)})
+        declared = sorted(
+            {path.removeprefix(f"{leaf.path}.").split(".")[0] for path in self._declared_below(leaf.path)}
+        )
         # Each name with the one whose kinds it takes: its own, or of which it is another spelling.
         names = {name: name for name in (*declared, *self._sample(self._names, _MAX_NAMES))}
         if not bare:
             names = {**{other(name): name for name in declared for other in (str.upper, str.title)}, **names}
         members: list[tuple[str, Part]] = []
         for name, model in names.items():
-            path = below(end.path, name)
+            path = below(leaf.path, name)
             leads_on = any(self._declared_below(path))
             kinds = ("object",) if leads_on else tuple(kind for kind in ANYTHING if kind != "object")
-            kinds = self._kinds.get(below(end.path, model), kinds)
-            inner = End(path, below(end.item_path, name), kinds, open=leads_on)
-            members.append((self._spelled(name), self._end(inner, bare)))
+            kinds = self._kinds.get(below(leaf.path, model), kinds)
+            inner = Leaf(path, below(leaf.item_path, name), kinds, open=leads_on)
+            members.append((self._spelled(name), self._leaf(inner, bare)))
         if not bare:
             members.append((self._spelled(self._mark()), self._hidden()))
             self._chance.shuffle(members)
@@ -201,17 +204,17 @@ class Generator:
     def _declared_below(self, path: str) -> Iterator[str]:
         return (source for _, source in self._declaration.pairs() if source.startswith(f"{path}."))
 
-    def _possible(self, end: End) -> tuple[str, ...]:
-        return (*end.kinds, *self._parts) if "text" in end.kinds else end.kinds
+    def _possible(self, leaf: Leaf) -> tuple[str, ...]:
+        return (*leaf.kinds, *self._parts) if "text" in leaf.kinds else leaf.kinds
 
-    def _preferred(self, end: End) -> tuple[str, ...]:
+    def _preferred(self, leaf: Leaf) -> tuple[str, ...]:
         """Return the kinds to try; the rule of a part for a member of its name oftener than others."""
-        possible = self._possible(end)
-        mine = PART + end.path.rpartition(".")[2]
+        possible = self._possible(leaf)
+        mine = PART + leaf.path.rpartition(".")[2]
         return (*possible, *(len(possible) * (mine,))) if mine in possible else possible
 
-    def _write(self, kind: str, end: End) -> str:
-        return self._literals.write(kind, end.choices, end.pattern)
+    def _write(self, kind: str, leaf: Leaf) -> str:
+        return self._literals.write(kind, leaf.choices, leaf.pattern)
 
     def _surroundings(self, shape: Members) -> list[tuple[str, Part]]:
         """Return members that are not read: of names unlike any, and of names nearly like those that are."""

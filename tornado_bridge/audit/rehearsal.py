@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tornado_bridge.channels import WILDCARD, Grammar
-from tornado_bridge.events import EventType
+from tornado_bridge.channels import Grammar
 from tornado_bridge.ingest.relay import Outcome as Kind
 from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.logs import ThrottledLog
@@ -81,11 +80,6 @@ class _Ear(Hub):
 
     def publish(self, envelope: CheckedEnvelope) -> None:
         self.texts.append(envelope.text)
-
-
-def subscription_to_all(event_type: EventType) -> str:
-    """Return the subscription to every channel of an event type."""
-    return ":".join(WILDCARD if part.startswith("{") else part for part in event_type.channel_form.parts)
 
 
 def differing(before: Outputs, after: Outputs) -> set[str]:

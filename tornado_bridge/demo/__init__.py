@@ -1,4 +1,4 @@
-"""The demonstration: a server with everything that it needs, and a market that moves."""
+"""The demonstration: a server with an embedded Redis, a key, and a synthetic market that publishes to it."""
 
 import asyncio
 import shlex
@@ -15,14 +15,15 @@ from tornado_bridge.server.embedded import EmbeddedRedis
 from tornado_bridge.server.settings import KEY_VARIABLE, settle
 from tornado_bridge.web import app
 
-# One minute of the market takes this long, in seconds.
+# How long one minute of the market takes, in seconds.
 MINUTE = 1.0
 
 
 async def demo(options: Mapping[str, Any], say: Callable[[str], object]) -> None:
-    """Serve a synthetic market until SIGTERM or SIGINT; `say` gets what the user needs to know, line by line.
+    """Serve a synthetic market until SIGTERM or SIGINT. `say` receives the lines for the user, one by one.
 
-    `options` are host and port, as the command line gave them. Raises ConfigurationError for those that cannot be used.
+    `options` are the host and the port from the command line. Raises ConfigurationError if they are invalid, and
+    BridgeError if the market stops by itself.
     """
     publishing: list[asyncio.Task[None]] = []
     with tempfile.TemporaryDirectory(prefix="tornado-bridge-") as directory, EmbeddedRedis() as redis:
@@ -30,7 +31,7 @@ async def demo(options: Mapping[str, Any], say: Callable[[str], object]) -> None
         key = KeyFile(path).create("demo")
         fixed = {"exchange": "1:coinbase", "redis_url": redis.url, "api_keys": path}
         settings = settle({**fixed, **options}, None, {})
-        # Not while the server runs: it takes half a second to think of a past.
+        # Before the server starts: computing the market's past takes half a second.
         moving = market.Market()
 
         def on_listening(url: str) -> None:
@@ -48,12 +49,12 @@ async def demo(options: Mapping[str, Any], say: Callable[[str], object]) -> None
             await process.serve(settings, on_listening)
         finally:
             for task in publishing:
-                await _end(task)
+                await _stop(task)
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _stop(task: asyncio.Task[None]) -> None:
     while not task.done():
-        # More than once: wait_for of Python 3.11, with which redis-py waits, can lose a cancellation.
+        # Repeatedly: redis-py waits with asyncio.wait_for, which can lose a cancellation in Python 3.11.
         task.cancel()
         await asyncio.wait([task], timeout=1)
     error = None if task.cancelled() else task.exception()

@@ -1,7 +1,7 @@
-"""A synthetic market that publishes like a platform does.
+"""A synthetic market that publishes events as a platform does.
 
-Payloads are the internal form of PROTOCOL.md section 4, private members included. A tick is one minute of the
-market; the second one ends at midnight UTC, which closes a candle of every timeframe.
+The payloads have the internal form of docs/protocol.md section 4, with its private members. A tick is one minute of the
+market. The second tick ends at midnight UTC, so it closes a candle of every timeframe.
 """
 
 import asyncio
@@ -15,26 +15,26 @@ from dataclasses import dataclass, replace
 import msgspec
 import redis.asyncio
 
-# In minutes; each divides the next.
+# In minutes. Each divides the next.
 TIMEFRAMES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 1440}
 MINUTE_MS = 60_000
 
-# The minute that the first tick closes, and how many pass in silence before it: the averages have to settle.
+# The minute that the first tick closes, and how many minutes the market simulates before it, to settle the averages.
 FIRST_MINUTE = datetime.datetime(2026, 2, 18, 23, 58, tzinfo=datetime.UTC)
 _SILENT_MINUTES = 2 * 1440 - 2
 
-# MACD-V = (EMA12 - EMA26) / ATR26 * 100. An alert is a level passed outwards, or _EXTREME inwards.
+# MACD-V = (EMA12 - EMA26) / ATR26 * 100. It raises an alert when it passes a level outwards, or _EXTREME inwards.
 _FAST, _SLOW, _RANGE = 12, 26, 26
 _LEVELS = (25, 50, 80, 100, 150)
 _EXTREME = 100
 
-# One minute in so many passes without a trade; its candle is made up from the last price.
+# One minute in this many has no trade. Its candle is made from the last price.
 _QUIET = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """What is traded: near `price`, in ticks of 10**-digits, with `volume` and `volatility` a minute."""
+    """An instrument: its price is near `price`, in ticks of 10**-digits; `volume` and `volatility` are per minute."""
 
     symbol: str
     price: float
@@ -44,7 +44,7 @@ class Instrument:
 
     @property
     def ticks(self) -> float:
-        """The price it began at, in ticks."""
+        """The initial price, in ticks."""
         return self.price * 10.0**self.digits
 
 
@@ -64,7 +64,7 @@ INSTRUMENTS = (
 
 @dataclass(slots=True)
 class Candle:
-    """Prices in ticks and volume in thousandths, both whole numbers, so that sums are exact."""
+    """A candle. Prices are in ticks and the volume in thousandths: whole numbers, so that sums are exact."""
 
     opened_ms: int
     closed_ms: int
@@ -75,7 +75,7 @@ class Candle:
     volume: int
 
     def extend(self, later: "Candle") -> None:
-        """Take in the candle that follows."""
+        """Add the candle that follows."""
         self.closed_ms = later.closed_ms
         self.high = max(self.high, later.high)
         self.low = min(self.low, later.low)
@@ -95,7 +95,7 @@ class Momentum:
     delta: float = 0.0
 
     def update(self, candle: Candle) -> None:
-        """Take in a closed candle."""
+        """Add a closed candle."""
         true_range = max(candle.high, self.close) - min(candle.low, self.close)
         self.close = candle.close
         self.fast += (candle.close - self.fast) * 2 / (_FAST + 1)
@@ -108,7 +108,7 @@ class Momentum:
 
 @dataclass(slots=True)
 class Series:
-    """One symbol on one timeframe; `informative` is of the next longer one, the longest has its own."""
+    """One symbol on one timeframe. `informative` belongs to the next longer timeframe; the longest uses its own."""
 
     timeframe: str
     momentum: Momentum
@@ -120,7 +120,7 @@ class Series:
     previous_label: str = "level_0"
 
     def add(self, shorter: Candle) -> Candle | None:
-        """Take in a candle of the next shorter timeframe; return the candle that it closes, if it does."""
+        """Add a candle of the next shorter timeframe; return the candle of this timeframe that it closes, if any."""
         if self.forming is None:
             self.forming = replace(shorter)
         else:
@@ -133,7 +133,7 @@ class Series:
         return candle
 
     def crossed(self) -> bool:
-        """Tell whether the last close moved the momentum over a level that is an alert; `label` names it."""
+        """Tell whether the last close raised an alert; `label` names the level that the momentum has passed."""
         before, self.zone = self.zone, zone_of(self.momentum.macd_v)
         label = crossing(before, self.zone)
         if label is not None:
@@ -149,7 +149,7 @@ def zone_of(macd_v: float) -> int:
 
 
 def crossing(before: int, after: int) -> str | None:
-    """Return the trigger label of a move between two zones, None for a move that is no alert."""
+    """Return the trigger label of a move between two zones, None if the move does not raise an alert."""
     if abs(after) > abs(before) or before * after < 0:
         return f"level_{after}"
     if abs(before) >= _EXTREME > abs(after):
@@ -158,7 +158,7 @@ def crossing(before: int, after: int) -> str | None:
 
 
 class Walk:
-    """A seeded random walk of one price: trends that come and go, and a weak pull back to where it began."""
+    """A seeded random walk of one price, with trends and a weak pull back to the initial price."""
 
     def __init__(self, instrument: Instrument, seed: int) -> None:
         self.instrument = instrument
@@ -185,7 +185,7 @@ class Walk:
 
 
 class Market:
-    """The whole market: equal arguments make equal events, byte for byte."""
+    """The market. Equal arguments give equal events, byte for byte."""
 
     def __init__(self, exchange_id: int = 1, exchange_name: str = "coinbase", seed: int = 1) -> None:
         self.exchange_id = exchange_id
@@ -197,7 +197,7 @@ class Market:
             self._minute()
 
     def tick(self) -> list[tuple[str, bytes]]:
-        """Pass one minute; return its events, each with its source channel, in the order to publish them."""
+        """Simulate one minute; return its events, each with its source channel, in the order to publish them."""
         return [event for closed in self._minute() for event in self._events(*closed)]
 
     def _minute(self) -> list[tuple[Instrument, Series, Candle, bool]]:
@@ -267,9 +267,9 @@ class Market:
 
 
 async def publish(market: Market, url: str, interval: float = 1.0) -> None:
-    """Publish a tick every `interval` seconds, each in one pipeline, until cancelled.
+    """Publish a tick every `interval` seconds, in one pipeline, until cancelled.
 
-    Raises redis.RedisError once redis-py has given up on the connection; its client is closed in any case.
+    Raises redis.RedisError once redis-py has given up on the connection. Its client is closed in any case.
     """
     clock = asyncio.get_running_loop().time
     async with redis.asyncio.Redis.from_url(url) as client:
@@ -279,7 +279,7 @@ async def publish(market: Market, url: str, interval: float = 1.0) -> None:
                 for channel, payload in market.tick():
                     pipeline.publish(channel, payload)
                 await pipeline.execute()
-            # A machine that slept does not catch up with a burst.
+            # No burst to catch up after the machine was suspended.
             due = max(due + interval, clock())
             await asyncio.sleep(due - clock())
 
@@ -291,7 +291,7 @@ def _series(instrument: Instrument) -> list[Series]:
 
 
 def _number(value: float, digits: int, further: int = 0) -> msgspec.Raw:
-    # JSON encoders write small floats with an exponent, and a platform's decimals have none.
+    # A JSON encoder would write small floats with an exponent, which a platform's decimals do not have.
     return msgspec.Raw(f"{value / 10**digits:.{digits + further}f}")
 
 

@@ -11,7 +11,7 @@ import re
 
 from tornado_bridge.events import EventType
 from tornado_bridge.redaction import closed_schema
-from tornado_bridge.redaction.shapes import Items, Members, Shape, arrays, ends, shape_of
+from tornado_bridge.redaction.shapes import Items, Members, Shape, arrays, leaves, shape_of
 
 CHANNEL = "channel"
 ENVELOPES = "(envelopes)"
@@ -93,7 +93,9 @@ class Declaration:
             return DERIVED
         if given.path in arrays(self.shape):
             # How many items there are shows in whatever any of them shows in.
-            items = [Input(end.path, end.item_path) for end in ends(self.shape) if _above(given.path, (end.path,))]
+            items = [
+                Input(leaf.path, leaf.item_path) for leaf in leaves(self.shape) if _above(given.path, (leaf.path,))
+            ]
             inside = [self.flow(output, item) for item in items if item.path != given.path]
             return next((kind for kind in (PUBLISHED, DERIVED) if kind in inside), UNDECLARED)
         return UNDECLARED
@@ -110,7 +112,10 @@ class Declaration:
 
     def explains(self, output: str) -> bool:
         """Tell whether any flow to an output is declared."""
-        inputs = [*(Input(end.path, end.item_path) for end in ends(self.shape)), *(Input(name) for name in self.parts)]
+        inputs = [
+            *(Input(leaf.path, leaf.item_path) for leaf in leaves(self.shape)),
+            *(Input(name) for name in self.parts),
+        ]
         return any(self.flow(output, given) != UNDECLARED for given in inputs)
 
     def choices(self, output: str) -> int | None:
@@ -123,13 +128,13 @@ class Declaration:
         """Return a pattern of the names that are read and stand in nothing public."""
         event_type = self._event_type
         public = json.dumps([event_type.name, event_type.channel, event_type.emits])
-        names = {end.path.rpartition(".")[2] for end in ends(self.shape)}
+        names = {leaf.path.rpartition(".")[2] for leaf in leaves(self.shape)}
         private = sorted(name for name in names if len(name) >= _MIN_NAME and not re.search(_word(name), public))
         return re.compile("|".join(map(_word, private)) or "(?!)")
 
     def inputs(self) -> set[str]:
         """Return the label of every input that is declared, those below open members among them."""
-        reads = {end.path for end in ends(self.shape)} | {source for _, source in self.pairs()}
+        reads = {leaf.path for leaf in leaves(self.shape)} | {source for _, source in self.pairs()}
         return reads | {Input(name, part=True).label for name in self.parts}
 
     def pairs(self) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What an event type reads, as a tree: members, items, and the values at their ends."""
+"""What an event type reads, as a tree: members, items, and the values at the leaves."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ _MAX_DEPTH = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class End:
+class Leaf:
     """One value that is read.
 
     `path` is dotted, `item_path` the same within the item of an array, where it is in one. `kinds` are those that
@@ -51,7 +51,7 @@ class Items:
     high: int
 
 
-Shape = End | Members | Items
+Shape = Leaf | Members | Items
 
 
 def shape_of(reads: type[msgspec.Struct]) -> Shape:
@@ -63,7 +63,7 @@ def _shape(kind: inspect.Type, path: str, item_path: str, depth: int) -> Shape:
     if isinstance(kind, inspect.Metadata):
         return _shape(kind.type, path, item_path, depth)
     if depth > _MAX_DEPTH:
-        return End(path, item_path, ("null",))
+        return Leaf(path, item_path, ("null",))
     match kind:
         case inspect.StructType():
             tag = _tag(kind, path, item_path)
@@ -85,7 +85,7 @@ def _shape(kind: inspect.Type, path: str, item_path: str, depth: int) -> Shape:
             return Items(path, _shape(kind.item_type, path, "", depth + 1), low, high)
         case inspect.UnionType():
             return _union(kind, path, item_path, depth)
-    return _end(kind, path, item_path)
+    return _leaf(kind, path, item_path)
 
 
 def _tag(kind: inspect.StructType, path: str, item_path: str) -> tuple[tuple[str, Shape], ...]:
@@ -93,7 +93,7 @@ def _tag(kind: inspect.StructType, path: str, item_path: str) -> tuple[tuple[str
     if kind.tag_field is None:
         return ()
     name = kind.tag_field
-    return ((name, End(below(path, name), below(item_path, name), ("choice",), _json(kind.tag))),)
+    return ((name, Leaf(below(path, name), below(item_path, name), ("choice",), _json(kind.tag))),)
 
 
 def _members(
@@ -113,33 +113,33 @@ def _members(
 def _union(kind: inspect.UnionType, path: str, item_path: str, depth: int) -> Shape:
     """Return the first alternative that has parts; of plain values, one that may be any of them."""
     shapes = [_shape(alternative, path, item_path, depth) for alternative in kind.types]
-    ends = [shape for shape in shapes if isinstance(shape, End)]
-    if len(ends) < len(shapes):
-        return next(shape for shape in shapes if not isinstance(shape, End))
-    return End(
+    leaves = [shape for shape in shapes if isinstance(shape, Leaf)]
+    if len(leaves) < len(shapes):
+        return next(shape for shape in shapes if not isinstance(shape, Leaf))
+    return Leaf(
         path,
         item_path,
-        tuple(dict.fromkeys(kind for end in ends for kind in end.kinds)),
-        tuple(choice for end in ends for choice in end.choices),
-        next((end.pattern for end in ends if end.pattern), None),
-        any(end.open for end in ends),
+        tuple(dict.fromkeys(kind for leaf in leaves for kind in leaf.kinds)),
+        tuple(choice for leaf in leaves for choice in leaf.choices),
+        next((leaf.pattern for leaf in leaves if leaf.pattern), None),
+        any(leaf.open for leaf in leaves),
     )
 
 
-def _end(kind: inspect.Type, path: str, item_path: str) -> End:
+def _leaf(kind: inspect.Type, path: str, item_path: str) -> Leaf:
     match kind:
         case inspect.LiteralType():
-            return End(path, item_path, ("choice",), tuple(text for value in kind.values for text in _json(value)))
+            return Leaf(path, item_path, ("choice",), tuple(text for value in kind.values for text in _json(value)))
         case inspect.EnumType():
             members = tuple(text for member in kind.cls for text in _json(member.value))
-            return End(path, item_path, ("choice",), members)
+            return Leaf(path, item_path, ("choice",), members)
         case inspect.StrType():
             kinds = ("pattern", *TEXTS) if kind.pattern else TEXTS
-            return End(path, item_path, kinds, pattern=kind.pattern)
+            return Leaf(path, item_path, kinds, pattern=kind.pattern)
         case inspect.DictType():
-            return End(path, item_path, ("object",), open=True)
+            return Leaf(path, item_path, ("object",), open=True)
     plain = _PLAIN.get(type(kind))
-    return End(path, item_path, plain or ANYTHING, open=plain is None)
+    return Leaf(path, item_path, plain or ANYTHING, open=plain is None)
 
 
 _PLAIN: dict[type[inspect.Type], tuple[str, ...]] = {
@@ -166,20 +166,20 @@ def below(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def ends(shape: Shape) -> list[End]:
+def leaves(shape: Shape) -> list[Leaf]:
     """Return every value of a tree, in order."""
     match shape:
-        case End():
+        case Leaf():
             return [shape]
         case Items():
-            return ends(shape.item)
-    return [end for _, member in shape.members for end in ends(member)]
+            return leaves(shape.item)
+    return [leaf for _, member in shape.members for leaf in leaves(member)]
 
 
 def arrays(shape: Shape) -> list[str]:
     """Return the path of every array of a tree."""
     match shape:
-        case End():
+        case Leaf():
             return []
         case Items():
             return [shape.path, *arrays(shape.item)]

@@ -1,4 +1,4 @@
-"""A bridge of this process on an embedded Redis, with a client that is subscribed to everything: for tests."""
+"""A bridge in the test's own process, on an embedded Redis, with a client that is subscribed to every channel."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from tornado.httpclient import HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from tornado_bridge.audit.rehearsal import subscription_to_all
+from tornado_bridge.audit.generation import EXCHANGE_ID, EXCHANGE_NAME
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.server.embedded import EmbeddedRedis
@@ -20,26 +20,23 @@ from tornado_bridge.web import app
 
 Result = TypeVar("Result")
 
-EXCHANGE_ID = "1"
-EXCHANGE_NAME = "coinbase"
-
-# Until an event has come through, in seconds.
+# How long to wait for an event to come through, in seconds.
 PATIENCE = 10.0
 
 _KEY = "the key of the bridge client"
 
 
 class BridgeClient:
-    """The bridge with `plugins`, as a context; it is of exchange 1, `coinbase`.
+    """A bridge with `plugins` and its client, as a context manager. The bridge's exchange is 1, `coinbase`.
 
-    The loop runs while a method waits, so no test needs to be asynchronous.
+    The methods run the event loop themselves, so no test needs to be asynchronous.
     """
 
     def __init__(self, plugins: Sequence[str | object]) -> None:
         self._plugins = plugins
         self._redis = EmbeddedRedis()
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._last = contextlib.ExitStack()
+        self._exits = contextlib.ExitStack()
         self._bridge: WebSocketBridge | None = None
         self._server: HTTPServer | None = None
         self._client: WebSocketClientConnection | None = None
@@ -50,7 +47,7 @@ class BridgeClient:
             client.publish(source, payload)
 
     def receive(self, timeout: float = PATIENCE) -> dict[str, Any]:
-        """Return the next envelope; raises TimeoutError where none comes in that many seconds."""
+        """Return the next envelope; raises TimeoutError if none arrives within `timeout` seconds."""
         return self._wait(self._receive(timeout))
 
     async def _receive(self, seconds: float) -> dict[str, Any]:
@@ -60,19 +57,19 @@ class BridgeClient:
         return message
 
     def __enter__(self) -> Self:
-        with contextlib.ExitStack() as last:
+        with contextlib.ExitStack() as exits:
             self._redis.start()
-            last.callback(self._redis.stop)
-            last.callback(self._runner.close)
-            last.callback(lambda: self._wait(self._stop()))
+            exits.callback(self._redis.stop)
+            exits.callback(self._runner.close)
+            exits.callback(lambda: self._wait(self._stop()))
             self._wait(self._start())
-            self._last = last.pop_all()
+            self._exits = exits.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._last.close()
+        self._exits.close()
 
     async def _start(self) -> None:
         keys = FixedKeys(KeyRing.single("tests", _KEY))
@@ -88,7 +85,7 @@ class BridgeClient:
         url = f"ws://127.0.0.1:{port}{app.STREAM_PATH}"
         self._client = await websocket_connect(HTTPRequest(url, headers={"X-API-Key": _KEY}))
         channels = [
-            subscription_to_all(event_type)
+            event_type.channel_form.wildcard
             for plugin in self._bridge.registry.plugins
             for event_type in plugin.event_types
         ]

@@ -1,4 +1,8 @@
-"""What pytest gets of an installed bridge: the fixture that runs one."""
+"""The pytest fixtures that an installed bridge brings: a running bridge with a client.
+
+pytest imports this module by its entry point in every environment that has the bridge installed, so it imports neither
+the server nor the audit.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -11,14 +15,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def bridge_plugins(request: pytest.FixtureRequest) -> Sequence[str | object]:
-    """The plugins of `bridge_client`: that of the test's class, unless a test module says else."""
+    """The plugins of `bridge_client`: the `plugin` of the test's class. Override the fixture to choose others."""
     return [request.cls.plugin]
 
 
 @pytest.fixture
 def bridge_client(bridge_plugins: Sequence[str | object]) -> "Iterator[BridgeClient]":
-    """A bridge of this process on an embedded Redis, and a client that is subscribed to all of its channels."""
-    # Every pytest run next to the bridge imports this module, and few need a server.
+    """A bridge in this process, on an embedded Redis, with a client that is subscribed to all of its channels."""
     from tornado_bridge.testing.bridge_client import BridgeClient
 
     with BridgeClient(bridge_plugins) as client:

@@ -1,4 +1,4 @@
-"""tornado_bridge_trades, held to what every plugin is held to."""
+"""tornado_bridge_trades passes the tests that every plugin must pass."""
 
 from tornado_bridge.testing import PluginSuite
 

@@ -1,4 +1,4 @@
-"""The installed plugin in a server: a Redis client publishes, WebSocket clients receive."""
+"""The installed plugin in a server: a Redis client publishes, and WebSocket clients receive."""
 
 import contextlib
 import json
@@ -86,7 +86,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def subscribed(server: Server, *channels: str, key: str | None = None) -> Iterator[tuple[ClientConnection, list[Any]]]:
-    """A client that has subscribed, and the answers that it got up to the confirmation."""
+    """A client that has subscribed, and the answers that it received up to the confirmation."""
     with connect(server.url, additional_headers={"X-API-Key": key or server.key}) as client:
         client.send(json.dumps({"action": "subscribe", "channels": channels}))
         answers = [json.loads(client.recv(timeout=10))]
@@ -95,7 +95,7 @@ def subscribed(server: Server, *channels: str, key: str | None = None) -> Iterat
         yield client, answers
 
 
-def test_pip_install_is_all_that_it_takes_to_be_listed() -> None:
+def test_an_installed_plugin_is_listed() -> None:
     listed = {plugin["name"]: plugin for plugin in json.loads(run("plugins", "--json"))}
     assert (listed["trades"]["distribution"], listed["trades"]["event_types"][0]["reads"]) == (
         "tornado-bridge-trades",

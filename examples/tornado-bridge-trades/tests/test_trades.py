@@ -1,4 +1,4 @@
-"""tornado_bridge_trades: what becomes of a batch of trades, and of one that breaks its contract."""
+"""tornado_bridge_trades: the envelopes of a batch of trades, and invalid batches."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from tornado_bridge_trades import Batch, transform
 
 PRIVATE = ("tradeId", "makerAccountId", "takerAccountId", "feeTier", "venueLatencyUs", "internalScore")
 
-# One name for each trade that is made.
+# Each trade gets an id of its own.
 _ids = itertools.count(1)
 
 
@@ -46,7 +46,7 @@ def data(*trades: str) -> dict[str, Any]:
     return envelope.data
 
 
-def test_what_was_bought_and_what_was_sold_are_two_envelopes() -> None:
+def test_each_side_of_a_batch_has_its_envelope() -> None:
     assert transformed(
         trade("buy", "42350.50", "0.25", "1708264800000"),
         trade("sell", "42349.00", "1.5", "1708264800100"),
@@ -96,7 +96,7 @@ def test_prices_are_compared_as_numbers() -> None:
     assert (found["high"], found["low"], found["last"]) == ("100", "9.5", "10")
 
 
-def test_what_comes_out_holds_nothing_that_is_private() -> None:
+def test_an_envelope_has_no_private_value() -> None:
     written = json.dumps([envelope.data for envelope in transformed(trade("buy"), trade("sell"))])
     assert not [found for found in (*PRIVATE, "T-", "ACC-", "812", "0.771") if found in written]
 
@@ -133,7 +133,7 @@ def test_a_batch_that_is_too_long_is_not_decoded() -> None:
         transformed(*[trade()] * 501)
 
 
-# Next to the bridge, with nothing but its installation.
+# Beside the bridge, as pip installs it.
 
 
 def test_the_installed_distribution_offers_the_plugin() -> None:

@@ -1,4 +1,4 @@
-"""Aggregated trades: what was bought and what was sold in one batch of a symbol's trades, without who traded."""
+"""Aggregated trades: totals for each side of a batch of a symbol's trades, without the accounts."""
 
 import decimal
 from collections.abc import Iterator, Sequence
@@ -9,17 +9,17 @@ from tornado_bridge import Envelope, Event, EventType, InvalidEvent, envelope_sc
 
 SYMBOL = r"[A-Z0-9]{2,10}-[A-Z0-9]{2,10}"
 
-# A batch is worked off in one turn of the loop that serves every client; this many take about 2 ms.
+# A batch is handled in one turn of the event loop that serves every client. This many trades take about 2 ms.
 MAX_TRADES = 500
 
 Side = Literal["buy", "sell"]
 
-# A sum of 500 numbers of 64 digits, wherever their points are, is exact in it.
+# Enough digits for the exact sum of 500 numbers of 64 digits, wherever their points are.
 _EXACT = decimal.Context(prec=200)
 
 
 class Trade(msgspec.Struct):
-    """What is read of a trade: not its id, nor the accounts, nor their fees."""
+    """The members of a trade that are read. Its id, its accounts and their fees are never decoded."""
 
     price: msgspec.Raw
     size: msgspec.Raw
@@ -28,7 +28,7 @@ class Trade(msgspec.Struct):
 
 
 class Batch(msgspec.Struct):
-    """What is read of an event; every other member of the payload stays inside."""
+    """The members of an event that are read. No other member of the payload is ever decoded."""
 
     trades: Annotated[list[Trade], msgspec.Meta(max_length=MAX_TRADES)]
 
@@ -55,7 +55,7 @@ TRADES = EventType(
         description="The trades of one side in one batch: how many, how much, at which prices, and when the last was.",
     ),
     publishes={"volume": "trades.size", "high": "trades.price", "low": "trades.price", "last": "trades.price"},
-    # Of which sides the trades are decides how many envelopes there are, and what each is made of.
+    # The sides of the trades decide how many envelopes there are, and which trades are in each.
     derives=dict.fromkeys(("(envelopes)", "count", "volume", "high", "low", "last", "timestamp"), "trades.side"),
 )
 
@@ -67,7 +67,7 @@ def register_event_types() -> list[EventType]:
 
 @hookimpl
 def transform(event: Event[Batch]) -> Iterator[Envelope]:
-    """Return an envelope of what was bought and one of what was sold; a side without trades has none."""
+    """Return an envelope for each side that has trades."""
     for side in ("buy", "sell"):
         trades = [trade for trade in event.payload.trades if trade.side == side]
         if trades:
@@ -77,7 +77,7 @@ def transform(event: Event[Batch]) -> Iterator[Envelope]:
 def aggregate(trades: Sequence[Trade]) -> dict[str, str]:
     """Return the volume, the prices and the time of trades in the order of their execution.
 
-    Raises InvalidEvent for a number or a time that is none, and for a size or a price that is not above zero.
+    Raises InvalidEvent for an invalid number or time, and for a size or a price that is not above zero.
     """
     prices = [positive(trade.price, "price") for trade in trades]
     volume = decimal.Decimal(0)
