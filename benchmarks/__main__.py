@@ -11,15 +11,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import plan, plot, quick, records
-from benchmarks.machine import describe
-from benchmarks.measure import Extent, Processors
-from benchmarks.processes import ProcessFailed
-from benchmarks.records import Contest, Results
+from benchmarks import plan, plot, quick
+from benchmarks.rig import records
+from benchmarks.rig.machine import describe
+from benchmarks.rig.measure import Extent, Processors
+from benchmarks.rig.processes import ProcessFailed
+from benchmarks.rig.records import Contest, Results
+from benchmarks.rig.table import markdown
+from benchmarks.rig.turns import compete, make_ready, rig, room_for, takes_part
+from benchmarks.rig.workloads import WORKLOADS
 from benchmarks.systems import SYSTEMS, System
-from benchmarks.table import markdown
-from benchmarks.turns import compete, make_ready, rig, room_for, takes_part
-from benchmarks.workloads import WORKLOADS
 
 CACHE = Path("~/.cache/tornado-bridge-benchmarks")
 MEASURE = "measure"  # the command that need not be written

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.bus import redis_server
+from benchmarks.rig.bus import redis_server
 from benchmarks.systems import SYSTEMS, Installed, Serving, serving
 
 # One masked frame of each kind; the mask is zero, which is as good as any.

@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.records import Contest, Measurement, Results, void
-from benchmarks.workloads import Kind, matched
+from benchmarks.rig.records import Contest, Measurement, Results, void
+from benchmarks.rig.workloads import Kind, matched
 
 SYSTEM = "tornado_bridge"
 # What is published once a second finds the processor's caches cold, and costs more than the same work in turn.

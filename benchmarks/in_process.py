@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from benchmarks.market import EXCHANGE_ID, EXCHANGE_NAME, MICROSECONDS, MILLISECONDS, TIMEFRAMES, Market, instruments
+from benchmarks.rig.market import (
+    EXCHANGE_ID,
+    EXCHANGE_NAME,
+    MICROSECONDS,
+    MILLISECONDS,
+    TIMEFRAMES,
+    Market,
+    instruments,
+)
 from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.processes import ProcessFailed, own_environment
+from benchmarks.rig.processes import ProcessFailed, own_environment
 
 SERVERS = Path(__file__).with_name("servers")
 LIMIT = SERVERS / "limit.c"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.in_process import BURSTS, CASES, EVENTS, FEW, FEW_SETS, MANY, MANY_SETS, MARK, NOBODY, OWN_EVENTS, Case
-from benchmarks.processes import ProcessFailed, own_environment
+from benchmarks.rig.processes import ProcessFailed, own_environment
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 600.0

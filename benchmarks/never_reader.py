@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from benchmarks import load
-from benchmarks.bus import Publisher, redis_server
 from benchmarks.floods import opened, processors, resident
-from benchmarks.market import Market, instruments
+from benchmarks.rig import load
+from benchmarks.rig.bus import Publisher, redis_server
+from benchmarks.rig.market import Market, instruments
 from benchmarks.systems import SYSTEMS, Installed, Serving, serving
 
 CLIENTS = 99

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.processes import ProcessFailed, own_environment
+from benchmarks.rig.processes import ProcessFailed, own_environment
 
 SERVERS = Path(__file__).with_name("servers")
 REQUIREMENTS = SERVERS / "python" / "requirements.txt"

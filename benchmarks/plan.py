@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from benchmarks.measure import LEAST_BURSTS, WARMUP_SECONDS, Extent
-from benchmarks.records import Contest
+from benchmarks.rig.measure import LEAST_BURSTS, WARMUP_SECONDS, Extent
+from benchmarks.rig.records import Contest
+from benchmarks.rig.turns import takes_part
+from benchmarks.rig.workloads import WORKLOADS, Kind, deliveries
 from benchmarks.systems import System
-from benchmarks.turns import takes_part
-from benchmarks.workloads import WORKLOADS, Kind, deliveries
 
 CLIENTS = (50, 500, 2000)
 WITH_COMPRESSION = ("burst", "mixed", "paced")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import Measurement, Results, void
+from benchmarks.rig.records import Measurement, Results, void
 
 FORMATS = ("svg", "png")
 MARKERS = "osD^v"

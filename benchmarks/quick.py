@@ -10,10 +10,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.measure import Extent
-from benchmarks.records import Contest, Results
+from benchmarks.rig.measure import Extent
+from benchmarks.rig.records import Contest, Results
+from benchmarks.rig.table import ratios
 from benchmarks.systems import System
-from benchmarks.table import ratios
 
 EXTENT = Extent(rounds=3, seconds=0.5, warmup=0.3)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.installation import build_limit, install_node
-from benchmarks.market import EXCHANGE_ID, EXCHANGE_NAME
 from benchmarks.peers_installation import build_gorilla, install_python
-from benchmarks.processes import Process, ProcessFailed, own_environment
+from benchmarks.rig.market import EXCHANGE_ID, EXCHANGE_NAME
+from benchmarks.rig.processes import Process, ProcessFailed, own_environment
 
 ROOT = Path(__file__).parent.parent
 KEY_VARIABLE = "TORNADO_BRIDGE_API_KEY"

@@ -18,14 +18,15 @@ import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.server import ServerConnection, serve
 
-from benchmarks import load, plan, plot, quick, records
-from benchmarks.market import MICROSECONDS, MILLISECONDS, Market, instruments
-from benchmarks.measure import Extent
-from benchmarks.processes import Process
-from benchmarks.records import Contest, Measurement, Results
+from benchmarks import plan, plot, quick
+from benchmarks.rig import load, records
+from benchmarks.rig.market import MICROSECONDS, MILLISECONDS, Market, instruments
+from benchmarks.rig.measure import Extent
+from benchmarks.rig.processes import Process
+from benchmarks.rig.records import Contest, Measurement, Results
+from benchmarks.rig.table import markdown, ratios
+from benchmarks.rig.workloads import WORKLOADS, Kind, deliveries, is_deaf, matched
 from benchmarks.systems import SYSTEMS
-from benchmarks.table import markdown, ratios
-from benchmarks.workloads import WORKLOADS, Kind, deliveries, is_deaf, matched
 
 LISTED = instruments(3, ("1m", "1h"))
 MOMENT_US = 1_708_264_800_123_456

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import growth
-from benchmarks.records import Contest, Measurement, Results
+from benchmarks.rig.records import Contest, Measurement, Results
 
 COSTS = (120.0, 9.5, 2.5, 6.0, 0.1)
 

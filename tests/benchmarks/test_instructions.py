@@ -9,7 +9,7 @@ import pytest
 from benchmarks import instructions
 from benchmarks.in_process import CASES, FEW, FEW_SETS, MANY, MANY_SETS, NOBODY, Case
 from benchmarks.instructions import counts, failures, figures, table
-from benchmarks.processes import ProcessFailed
+from benchmarks.rig.processes import ProcessFailed
 
 # Of two bursts of 50 events: 60,000 an event, 500 a client, 20,000 a cohort.
 COUNTS = {

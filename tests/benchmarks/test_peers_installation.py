@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import peers_installation
 from benchmarks.peers_installation import build_gorilla, install_python
-from benchmarks.processes import ProcessFailed
+from benchmarks.rig.processes import ProcessFailed
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import cache
 from itertools import accumulate
 
-from benchmarks.market import TIMEFRAMES, Instrument, instruments
+from benchmarks.rig.market import TIMEFRAMES, Instrument, instruments
 
 Sets = list[tuple[str, ...]]
 

@@ -6,13 +6,13 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import load
-from benchmarks.bus import Publisher
-from benchmarks.market import Candle, Market
-from benchmarks.processes import processor_seconds
-from benchmarks.records import Contest, Measurement
+from benchmarks.rig import load
+from benchmarks.rig.bus import Publisher
+from benchmarks.rig.market import Candle, Market
+from benchmarks.rig.processes import processor_seconds
+from benchmarks.rig.records import Contest, Measurement
+from benchmarks.rig.workloads import Kind, Workload
 from benchmarks.systems import Installed, Serving, serving
-from benchmarks.workloads import Kind, Workload
 
 BURST_SECONDS = 30.0  # a burst that has not arrived by then has lost something
 LEAST_BURSTS = 3

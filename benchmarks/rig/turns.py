@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import load
-from benchmarks.bus import redis_server
-from benchmarks.measure import Extent, Processors, Rig, measure
-from benchmarks.processes import ProcessFailed
-from benchmarks.records import Contest, Measurement, Results
+from benchmarks.rig import load
+from benchmarks.rig.bus import redis_server
+from benchmarks.rig.measure import Extent, Processors, Rig, measure
+from benchmarks.rig.processes import ProcessFailed
+from benchmarks.rig.records import Contest, Measurement, Results
+from benchmarks.rig.workloads import Kind
 from benchmarks.systems import Installed, Places, System
-from benchmarks.workloads import Kind
 
 Say = Callable[[str], None]
 SPARE_FILES = 200

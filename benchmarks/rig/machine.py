@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Processors
+from benchmarks.rig.measure import Processors
 from benchmarks.systems import Installed
 
 COMMAND_SECONDS = 20.0

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.processes import Process, ProcessFailed, ProcessSilent
+from benchmarks.rig.processes import Process, ProcessFailed, ProcessSilent
 from benchmarks.systems import KEY_VARIABLE
 
 SOURCES = Path(__file__).with_name("load_generator")

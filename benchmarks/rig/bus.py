@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.market import Burst
-from benchmarks.processes import Process, ProcessFailed
+from benchmarks.rig.market import Burst
+from benchmarks.rig.processes import Process, ProcessFailed
 
 START_SECONDS = 10.0
 REPLY_SECONDS = 60.0

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workloads import WORKLOADS, Kind, Workload
+from benchmarks.rig.workloads import WORKLOADS, Kind, Workload
 
 FILE = "results.json"
 

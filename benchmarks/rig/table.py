@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks import growth
-from benchmarks.records import Contest, Measurement, Results, void
-from benchmarks.workloads import Kind
+from benchmarks.rig.records import Contest, Measurement, Results, void
+from benchmarks.rig.workloads import Kind
 
 SATURATED = 0.9  # a load generator busier than this while bursts are under way was the bottleneck
 DISTURBED = 0.05
