@@ -80,7 +80,7 @@ def total(profile: str) -> int:
 
 
 def count(directory: Path) -> list[str]:
-    """Runs the bursts under callgrind and returns its profiles, in their order; raises ProcessFailed."""
+    """Run the bursts under callgrind and returns its profiles, in their order; raises ProcessFailed."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise ProcessFailed("valgrind is not installed; it is in the Debian package valgrind")

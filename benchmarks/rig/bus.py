@@ -17,7 +17,7 @@ REACHED_ONE = b":1\r\n"
 
 @contextmanager
 def redis_server(directory: Path, processor: int) -> Iterator[int]:
-    """Runs redis-server on a free port of the loopback interface and yields the port."""
+    """Run redis-server on a free port of 127.0.0.1 and yield the port. Raises ProcessFailed."""
     program = shutil.which("redis-server")
     if program is None:
         raise ProcessFailed("redis-server is not installed")
@@ -45,21 +45,24 @@ def _wait_for_port(port: int, process: Process) -> None:
 
 
 class Publisher:
-    """A plain connection to Redis. Both ways of publishing raise unless each event reached exactly one subscriber."""
+    """A plain connection to Redis.
+
+    Both methods that publish raise ProcessFailed unless each event reached exactly one subscriber.
+    """
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=REPLY_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def publish(self, burst: Burst) -> int:
-        """Publishes in one write; returns the epoch microsecond that all events carry."""
+        """Publish in one write and return the epoch microsecond that all events carry."""
         now = _now_us()
         self._socket.sendall(burst.commands(now))
         self._read_replies(len(burst))
         return now
 
     def publish_in_turn(self, burst: Burst) -> int:
-        """Waits for each reply before the next event; returns the epoch microsecond that the first carries."""
+        """Publish each event once the last has its reply. Return the epoch microsecond that the first event carries."""
         began = _now_us()
         for index in range(len(burst)):
             self._socket.sendall(burst.command(index, _now_us() if index else began))
@@ -74,7 +77,7 @@ class Publisher:
                 raise ProcessFailed("redis-server closed the publisher's connection")
             replies += fresh
         if replies != REACHED_ONE * count:
-            raise ProcessFailed(f"not every event reached one subscriber, Redis answers {replies[:40]!r}")
+            raise ProcessFailed(f"an event did not reach exactly one subscriber, Redis replied {replies[:40]!r}")
 
     def close(self) -> None:
         self._socket.close()

@@ -1,15 +1,14 @@
-"""The load generator seen from the driver: built, told what to do, its report read."""
+"""The load generator, seen from the driver: building it, commanding it, reading its report."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.rig import c_programs
 from benchmarks.rig.processes import Process, ProcessFailed, ProcessSilent
-from benchmarks.systems import KEY_VARIABLE
+from benchmarks.rig.system import KEY_VARIABLE
 
 SOURCES = Path(__file__).with_name("load_generator")
 OPEN_SECONDS = 120.0
@@ -19,7 +18,7 @@ LIFETIME_SECONDS = 600
 
 @dataclass(frozen=True)
 class Report:
-    """What the clients saw, warm-up included; from `measured_deliveries` on since `measure`."""
+    """What the clients received. The fields from `measured_deliveries` on do not count the warm-up."""
 
     deliveries: int
     lost: int
@@ -32,7 +31,7 @@ class Report:
     protocol_errors: int
     deflated: int
     measured_deliveries: int
-    compressed: int  # of those
+    compressed: int  # of the measured deliveries
     wire_bytes: int
     p50_us: int
     p99_us: int
@@ -40,7 +39,7 @@ class Report:
 
     @property
     def faults(self) -> list[str]:
-        """What makes the run void, in words; empty if every event reached every client once and in order."""
+        """What makes the run void, in words. Empty if every event reached every client once and in order."""
         counts = {
             "lost": self.lost,
             "duplicated": self.duplicated,
@@ -50,19 +49,19 @@ class Report:
             "protocol errors": self.protocol_errors,
             f"clients closed (code {self.close_code})": self.closed,
         }
-        return [f"{count} {what}" for what, count in counts.items() if count]
+        return [f"{count} {fault}" for fault, count in counts.items() if count]
 
 
 class Load:
-    """The clients of one server."""
+    """The clients of one server. Its methods raise ProcessFailed when the load generator fails."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self._closed = False
-        self.sample = ""  # the text of the first event that came
+        self.sample = ""  # the text of the first event that arrived
 
     def open(self, clients: int) -> float:
-        """Connects and subscribes clients until there are so many; returns how long it took in seconds."""
+        """Connect and subscribe clients until that many are open. Return the seconds that it took."""
         self._process.send_line(f"open {clients}")
         words = self._read_line(OPEN_SECONDS).split()
         if words[:2] != ["opened", str(clients)]:
@@ -70,25 +69,25 @@ class Load:
         return float(words[2])
 
     def close(self) -> None:
-        """Closes all clients, with the closing handshake."""
+        """Close all clients with the closing handshake."""
         self._process.send_line("close")
         line = self._read_line(OPEN_SECONDS)
         if line != "closed all":
             raise self._process.failed(f"said {line!r}")
 
     def measure(self) -> None:
-        """Forgets the latencies and the bytes so far."""
+        """Forget the latencies and bytes so far."""
         self._process.send_line("measure")
 
     def cpu_seconds(self) -> float:
         return self._process.cpu_seconds()
 
     def expect(self, events: int) -> None:
-        """Tells how many events will have been published; goes before the publishing."""
+        """Announce how many events will have been published. Must precede the publishing."""
         self._process.send_line(f"expect {events}")
 
     def wait(self, events: int, seconds: float) -> bool:
-        """Waits until every client has its share of the events; whether they had within `seconds`."""
+        """Wait until every client has its share of the events. Return False after `seconds`."""
         try:
             line = self._read_line(seconds)
         except ProcessSilent:
@@ -100,6 +99,7 @@ class Load:
         return True
 
     def finish(self) -> Report:
+        """End the load generator and return its report."""
         self._process.end_input()
         line = self._read_line(REPORT_SECONDS)
         while not line.startswith("report "):
@@ -117,21 +117,13 @@ class Load:
 
 
 def build(directory: Path, *, deflate: bool = False) -> Path:
-    """Compiles the load generator into `directory`; with permessage-deflate it needs zlib."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise ProcessFailed("cc is not installed")
-    program = directory / ("load-deflate" if deflate else "load")
-    argv = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program)]
-    argv += ["-DWITH_DEFLATE"] if deflate else []
-    argv += sorted(str(source) for source in SOURCES.glob("*.c") if deflate or source.stem != "deflate")
-    argv += ["-lz"] if deflate else []
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode:
-        if deflate and "zlib.h" in done.stderr:
-            raise ProcessFailed("zlib.h is not installed, so the load generator cannot inflate")
-        raise ProcessFailed(f"cc failed\n{done.stderr}".rstrip())
-    return program
+    """Compile the load generator into `directory`. With `deflate` it needs zlib. Raises ProcessFailed."""
+    if not deflate:
+        sources = [source for source in SOURCES.glob("*.c") if source.stem != "deflate"]
+        return c_programs.build(directory / "load", sorted(sources))
+    if not c_programs.has_zlib():
+        raise ProcessFailed("zlib is not installed, so the load generator cannot inflate")
+    return c_programs.build(directory / "load-deflate", sorted(SOURCES.glob("*.c")), "-DWITH_DEFLATE", "-lz")
 
 
 @contextmanager
@@ -149,9 +141,9 @@ def generating(
     dialect: str = "plain",
     deflate: bool = False,
 ) -> Iterator[Load]:
-    """Runs the load generator until the end of the block, for LIFETIME_SECONDS at most, no client open yet.
+    """Run the load generator until the end of the block, at most LIFETIME_SECONDS, with all clients still closed.
 
-    Event e is on channel e modulo their number. Client i subscribes to sets[i modulo their number]; `deaf` clients
+    Event e is on channel e modulo their number. Client i subscribes to sets[i modulo their number]. `deaf` clients
     subscribe and then never read.
     """
     files = {"channels": directory / "channels", "sets": directory / "sets"}

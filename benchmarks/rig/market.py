@@ -1,4 +1,4 @@
-"""The events of a benchmark: candles with all private members, numbered so that each can be checked."""
+"""The events of a benchmark: candles with all private members, each with a number by which it is checked."""
 
 import random
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ EXCHANGE_ID = 1
 EXCHANGE_NAME = "coinbase"
 TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h")
 
-# Stand in a burst's commands for the moment of publication, as long as what takes their place.
+# Placeholders for the moment of publication, as long as the digits that replace them.
 MILLISECONDS = "~" * 13
 MICROSECONDS = "^" * 3
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """One channel's symbol and timeframe."""
+    """The symbol and timeframe of one channel."""
 
     symbol: str
     timeframe: str
@@ -32,16 +32,16 @@ class Instrument:
 
 
 def instruments(symbols: int, timeframes: Sequence[str]) -> list[Instrument]:
-    """Every symbol in every timeframe."""
+    """Return every symbol in every timeframe."""
     return [Instrument(f"C{index:03}-USD", timeframe) for index in range(symbols) for timeframe in timeframes]
 
 
 @dataclass(frozen=True)
 class Candle:
-    """One candle close, not yet published.
+    """One candle close that has not been published yet.
 
-    `number` is its place among all events of a run (from 0) and travels as the whole part of `volume`. The
-    microseconds of the moment of publication travel inside `high`, which therefore need not be the highest price.
+    `number` counts the events of a run from 0 and travels as the whole part of `volume`. The microseconds of the moment
+    of publication travel inside `high`, which therefore may not be the highest price.
     """
 
     number: int
@@ -51,7 +51,7 @@ class Candle:
 
     @property
     def payload(self) -> str:
-        """What is published, with MILLISECONDS and MICROSECONDS in place of the moment."""
+        """The text to publish, with MILLISECONDS and MICROSECONDS in place of the moment."""
         opening, high, low, close = self.prices
         return (
             f'{{"timestamp":{MILLISECONDS},"open":{opening},"high":{high},"low":{low},"close":{close},'
@@ -61,7 +61,10 @@ class Candle:
         )
 
     def envelope(self, published_us: int) -> str:
-        """What a client must get, to the byte (PROTOCOL.md section 5), of a candle published at that epoch moment."""
+        """Return the text that a client must receive, for the epoch microsecond at which the candle was published.
+
+        Source: the candle_close envelope of the v1 contract. The comparison is byte by byte.
+        """
         milliseconds, microseconds = divmod(published_us, 1000)
         time = datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         prices = [price.replace(MICROSECONDS, f"{microseconds:03}") for price in self.prices]
@@ -74,7 +77,7 @@ class Candle:
 
 
 class Burst:
-    """Candles ready to be published: all but the moment is written."""
+    """Candles ready to be published: only the moment is still missing."""
 
     def __init__(self, candles: Sequence[Candle]) -> None:
         self.candles = candles
@@ -84,11 +87,11 @@ class Burst:
         return len(self.candles)
 
     def commands(self, now_us: int) -> bytes:
-        """The PUBLISH commands of all, stamped with one moment (a real candle carries its minute's)."""
+        """Return the PUBLISH commands of all candles, stamped with one moment. A real candle carries its minute."""
         return _stamped(b"".join(self._commands), now_us)
 
     def command(self, index: int, now_us: int) -> bytes:
-        """The PUBLISH command of one."""
+        """Return the PUBLISH command of one candle."""
         return _stamped(self._commands[index], now_us)
 
 
@@ -107,7 +110,7 @@ def _stamped(command: bytes, now_us: int) -> bytes:
 
 
 class Market:
-    """Event number e is on channel e modulo their number."""
+    """An endless sequence of candles. Event number e is on channel e modulo their number."""
 
     def __init__(self, listed: Sequence[Instrument]) -> None:
         self._listed = listed
@@ -130,8 +133,8 @@ class Market:
         opening, low, close = (
             f"{price // 100}.{price % 100:02}" for price in (cents, cents - down, cents + (up - down) // 2)
         )
-        # As many random digits as a price has, since those of the moment are the same throughout a burst.
+        # Four random digits after the point, because the digits of the moment are the same throughout a burst.
         high = f"42{MICROSECONDS}.{int(chance() * 10_000):04}"
-        # Three decimals, the last of them no zero: the envelope has the same text.
+        # The last decimal is never a zero, so that the envelope has the same text.
         volume = f"{number}.{int(chance() * 100):02}{1 + int(chance() * 9)}"
         return Candle(number, self._listed[number % len(self._listed)], (opening, high, low, close), volume)

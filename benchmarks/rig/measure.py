@@ -1,4 +1,4 @@
-"""One measurement: a server started, clients connected, a workload run, and what it took."""
+"""One measurement: a server is started, clients connect, a workload runs, and its cost is read."""
 
 import time
 from collections.abc import Iterator
@@ -10,29 +10,31 @@ from benchmarks.rig import load
 from benchmarks.rig.bus import Publisher
 from benchmarks.rig.market import Candle, Market
 from benchmarks.rig.processes import processor_seconds
-from benchmarks.rig.records import Contest, Measurement
+from benchmarks.rig.records import Measurement, Scenario
+from benchmarks.rig.system import Installed, Serving, serving
 from benchmarks.rig.workloads import Kind, Workload
-from benchmarks.systems import Installed, Serving, serving
 
-BURST_SECONDS = 30.0  # a burst that has not arrived by then has lost something
+BURST_SECONDS = 30.0  # after this a burst counts as lost
 LEAST_BURSTS = 3
 WARMUP_SECONDS = 1.0  # at most, whatever the workload asks for
 LEAST_CYCLES = 2  # of opening all clients
 WARM_CLIENTS = 50
-SETTLE_SECONDS = 0.02  # until a server is through with what the clients already have
-CLOSE_SECONDS = 0.05  # for a server to forget who is gone
+SETTLE_SECONDS = 0.02  # in which a server ends the work that follows the last delivery
+CLOSE_SECONDS = 0.05  # in which a server forgets the clients that have gone
 IDLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Processors:
+    """The numbers of the processor of the server, and of that of everything else."""
+
     server: int
     load: int
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured: after bursts for `warmup` seconds, others for `seconds`, by so many rounds."""
+    """How much is measured: rounds, seconds per measurement, and seconds of warm-up before bursts."""
 
     rounds: int = 3
     seconds: float = 1.5
@@ -41,7 +43,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Rig:
-    """What all measurements share."""
+    """The parts that all measurements of a run share."""
 
     processors: Processors
     redis_port: int
@@ -52,7 +54,7 @@ class Rig:
 
 @dataclass
 class _Usage:
-    """What the block took; filled in at its end."""
+    """What the measured blocks took, in seconds."""
 
     server_cpu: float = 0.0
     load_cpu: float = 0.0
@@ -61,19 +63,18 @@ class _Usage:
 
 
 class _Trial:
-    """One server with its clients."""
+    """One server with its clients, and what is counted while the workload runs."""
 
-    def __init__(self, contest: Contest, rig: Rig, server: Serving, clients: load.Load, publisher: Publisher) -> None:
-        self._workload: Workload = contest.record
-        self._connected = contest.record.connected(contest.clients)
+    def __init__(self, scenario: Scenario, rig: Rig, server: Serving, clients: load.Load, publisher: Publisher) -> None:
+        self._workload: Workload = scenario.record
+        self._connected = scenario.record.connected(scenario.clients)
         self._rig = rig
         self._server = server
         self._clients = clients
         self._publisher = publisher
-        self._market = Market(contest.record.instruments)
+        self._market = Market(scenario.record.instruments)
         self._first: dict[int, tuple[Candle, int]] = {}  # the first burst, by number
         self._due = 0.0
-        self._lost = False
         self.events = 0
         self.bursts = 0
         self.late = 0
@@ -133,7 +134,7 @@ class _Trial:
         return False
 
     def _send_burst(self, interval: float | None) -> bool:
-        """Publishes the next burst and waits until all have it; False if they had not in BURST_SECONDS."""
+        """Publish the next burst and wait for its deliveries. Return False when some are missing in the end."""
         burst = self._market.next_burst(self._workload.burst)
         last = burst.candles[-1].number + 1
         self._wait_for_turn(interval)
@@ -161,12 +162,12 @@ class _Trial:
         self._due = max(self._due, time.monotonic()) + interval
 
     def sample_faults(self) -> list[str]:
-        """Compares the first event that came with the contract, to the byte."""
+        """Compare the first event that arrived with the contract, byte by byte."""
         sample = self._clients.sample
         if not sample:
             return []
         expected = [candle.envelope(published) for candle, published in self._first.values()]
-        if not self._workload.pipelined:  # only the first has a known moment
+        if not self._workload.pipelined:  # only the first event has a known moment
             expected = expected[:1]
         return [] if sample in expected else [f"the first envelope is {sample!r}, not one of the published"]
 
@@ -199,16 +200,19 @@ class _Trial:
         self.amount = self._connected
 
 
-def measure(installed: Installed, contest: Contest, turn: int, rig: Rig, directory: Path) -> Measurement:
-    """Runs a workload once on a server of its own; what is lost or wrong makes faults, not exceptions."""
-    workload, processors = contest.record, rig.processors
-    connected = workload.connected(contest.clients)
-    generator = rig.generator_with_deflate if contest.deflate else rig.generator
+def measure(installed: Installed, scenario: Scenario, turn: int, rig: Rig, directory: Path) -> Measurement:
+    """Run a workload once on a server of its own, with its files in `directory`.
+
+    Lost or wrong messages become faults of the measurement. Raises ProcessFailed when a process fails.
+    """
+    workload, processors = scenario.record, rig.processors
+    connected = workload.connected(scenario.clients)
+    generator = rig.generator_with_deflate if scenario.deflate else rig.generator
     assert generator is not None
     spare = WARM_CLIENTS if workload.kind is Kind.IDLE else 0
     with ExitStack() as stack:
         server = stack.enter_context(
-            serving(installed, rig.redis_port, directory, processors.server, deflate=contest.deflate)
+            serving(installed, rig.redis_port, directory, processors.server, deflate=scenario.deflate)
         )
         clients = stack.enter_context(
             load.generating(
@@ -220,17 +224,17 @@ def measure(installed: Installed, contest: Contest, turn: int, rig: Rig, directo
                 sets=workload.sets(workload.instruments, connected),
                 directory=directory,
                 processor=processors.load,
-                deaf=workload.not_reading(contest.clients),
+                deaf=workload.not_reading(scenario.clients),
                 dialect=installed.system.dialect,
-                deflate=contest.deflate,
+                deflate=scenario.deflate,
             )
         )
         publisher = stack.enter_context(closing(Publisher(rig.redis_port)))
-        trial = _Trial(contest, rig, server, clients, publisher)
+        trial = _Trial(scenario, rig, server, clients, publisher)
         trial.run()
         report = clients.finish()
     faults = [*report.faults, *trial.sample_faults()]
-    if contest.deflate and report.deflated < connected:
+    if scenario.deflate and report.deflated < connected:
         faults.append("did not agree to permessage-deflate")
     if workload.kind is Kind.BURSTS:
         trial.amount = report.measured_deliveries
@@ -240,8 +244,8 @@ def measure(installed: Installed, contest: Contest, turn: int, rig: Rig, directo
         faults.append("nothing was measured")
     return Measurement(
         workload=workload.name,
-        clients=contest.clients,
-        deflate=contest.deflate,
+        clients=scenario.clients,
+        deflate=scenario.deflate,
         system=installed.system.name,
         turn=turn,
         faults=tuple(faults),

@@ -1,40 +1,36 @@
-"""Measurements as data: what one run found, written to and read from JSON."""
+"""Measurements as data: the figures of one run, and the order in which they were measured."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.rig.workloads import WORKLOADS, Kind, Workload
 
-FILE = "results.json"
-
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one system did with one workload once; times in seconds, of what was measured alone, without warm-up."""
+    """The figures of one system under one workload, without the warm-up. Times are in seconds."""
 
     workload: str
-    clients: int  # that were asked for
+    clients: int  # as asked for; fewer are connected where some are absent
     deflate: bool
     system: str
     turn: int
     faults: tuple[str, ...]
-    amount: int  # of what the workload counts: deliveries, events, handshakes or connections
+    amount: int  # deliveries, events, handshakes or connections, as the kind of workload counts
     server_cpu: float
     load_cpu: float
     under_way: float  # from the publishing of a burst to its last delivery, or from the first handshake to the last
     elapsed: float
-    other_cpu: float  # what others took of the server's processor
+    other_cpu: float  # that other processes took of the server's processor
     bursts: int = 0
-    late: int = 0  # bursts that left after their time, since the one before was under way
+    late: int = 0  # bursts that left after their time, because the burst before was under way
     p50_us: int = 0
     p99_us: int = 0
     max_us: int = 0
     compressed: int = 0  # deliveries
     wire_bytes: int = 0  # of the frames delivered
-    growth: int = 0  # bytes
+    growth: int = 0  # of the server's memory, in bytes
 
     @property
     def kind(self) -> Kind:
@@ -42,14 +38,14 @@ class Measurement:
 
     @property
     def figure(self) -> float:
-        """What the workload is ranked by, in the unit of its kind (see FIGURES); the less the better."""
+        """The figure that ranks systems; less is better. Bytes per connection, or µs per unit of the kind."""
         if self.kind is Kind.IDLE:
             return self.growth / self.amount
         return self.server_cpu / self.amount * 1e6
 
     @property
     def rate(self) -> float:
-        """Handshakes a second of wall time."""
+        """Handshakes per second of wall time."""
         return self.amount / self.under_way
 
     @property
@@ -62,16 +58,17 @@ class Measurement:
 
     @property
     def disturbed(self) -> float:
+        """The share of the server's processor that other processes took."""
         return self.other_cpu / self.elapsed
 
     @property
-    def bytes_a_delivery(self) -> float:
+    def bytes_per_delivery(self) -> float:
         return self.wire_bytes / self.amount
 
 
 @dataclass(frozen=True)
-class Contest:
-    """One table: a workload with so many clients, with or without compression."""
+class Scenario:
+    """A workload with a number of clients, with or without compression. It makes one table."""
 
     workload: str
     clients: int
@@ -81,52 +78,39 @@ class Contest:
     def record(self) -> Workload:
         return WORKLOADS[self.workload]
 
+    @property
+    def baseline(self) -> "Scenario | None":
+        """The scenario that is measured beside this one for comparison."""
+        name = self.record.baseline
+        return Scenario(name, self.clients, self.deflate) if name else None
+
 
 @dataclass
 class Results:
-    """Everything that a command measured, and on what."""
+    """The measurements of one command, and the machine that it ran on."""
 
     machine: Mapping[str, Any]
     command: str = ""
     extent: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = 0.0  # how long all of it took
+    seconds: float = 0.0  # that the whole run took
     measurements: list[Measurement] = field(default_factory=list)
-    unavailable: dict[str, str] = field(default_factory=dict)  # system or contest to reason
+    unavailable: dict[str, str] = field(default_factory=dict)  # system or scenario, and the reason
 
-    def contests(self) -> list[Contest]:
-        """In the order measured; what is only measured beside another has no table of its own."""
-        found = {Contest(one.workload, one.clients, one.deflate): None for one in self.measurements}
-        beside = {
-            Contest(contest.record.baseline, contest.clients, contest.deflate)
-            for contest in found
-            if contest.record.baseline
-        }
-        return [contest for contest in found if contest not in beside]
+    def scenarios(self) -> list[Scenario]:
+        """The scenarios in the order measured. Baselines are left out, as they have no table of their own."""
+        found = {Scenario(one.workload, one.clients, one.deflate): None for one in self.measurements}
+        baselines = {scenario.baseline for scenario in found}
+        return [scenario for scenario in found if scenario not in baselines]
 
-    def of(self, contest: Contest) -> dict[str, list[Measurement]]:
+    def of(self, scenario: Scenario) -> dict[str, list[Measurement]]:
         """The rounds of each system."""
         found: dict[str, list[Measurement]] = {}
         for one in self.measurements:
-            if Contest(one.workload, one.clients, one.deflate) == contest:
+            if Scenario(one.workload, one.clients, one.deflate) == scenario:
                 found.setdefault(one.system, []).append(one)
         return found
 
-    def write(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
-
-
-def read(directory: Path) -> Results:
-    """The results that a command has left in a directory."""
-    fields = json.loads((directory / FILE).read_text())
-    fields["measurements"] = [_measurement(one) for one in fields["measurements"]]
-    return Results(**fields)
-
-
-def _measurement(fields: Mapping[str, Any]) -> Measurement:
-    return Measurement(**{**fields, "faults": tuple(fields["faults"])})
-
 
 def void(results: Sequence[Measurement]) -> bool:
-    """Whether a system has lost or reordered something in any round, and so has no rank."""
+    """Whether a system lost or reordered messages in any round, and so has no rank."""
     return any(one.faults for one in results)

@@ -4,13 +4,12 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks import growth
-from benchmarks.rig.records import Contest, Measurement, Results, void
+from benchmarks.rig.records import Measurement, Results, Scenario, void
 from benchmarks.rig.workloads import Kind
 
 SATURATED = 0.9  # a load generator busier than this while bursts are under way was the bottleneck
 DISTURBED = 0.05
-BASE = "tornado_bridge"  # what the ratios are to, if it is there
+BASE = "tornado_bridge"  # the ratios are to this system, where it was measured
 
 Rounds = Sequence[Measurement]
 
@@ -21,35 +20,35 @@ class Column:
     cell: Callable[[Rounds], str]
 
 
-def markdown(results: Results) -> str:
-    """All tables with their notes, then the machine."""
-    parts = [part for contest in results.contests() for part in _table(contest, results)]
-    grown = growth.fit(results)
-    if grown is not None:
-        parts += [growth.markdown(grown, _row), ""]
-    return "\n".join([*parts, *_about(results)])
+def markdown(results: Results, *sections: str) -> str:
+    """Return a table with its notes for each scenario, then `sections`, then what the run was."""
+    tables = [line for scenario in results.scenarios() for line in _table(scenario, results)]
+    return "\n".join([*tables, *sections, *_about(results)])
 
 
-def _table(contest: Contest, results: Results) -> Iterator[str]:
-    found = results.of(contest)
+def row(cells: Iterable[str]) -> str:
+    """Return a row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def _table(scenario: Scenario, results: Results) -> Iterator[str]:
+    found = results.of(scenario)
     base = found.get(BASE) or next(iter(found.values()))
-    beside: Mapping[str, Rounds] = {}
-    if contest.record.baseline:
-        beside = results.of(Contest(contest.record.baseline, contest.clients, contest.deflate))
-    columns = _columns(contest, base, beside)
+    beside = {} if scenario.baseline is None else results.of(scenario.baseline)
+    columns = _columns(scenario, base, beside)
     ranked = sorted(
         (rounds for rounds in found.values() if not void(rounds)),
         key=lambda rounds: statistics.median(one.figure for one in rounds),
     )
-    yield _heading(contest)
+    yield _heading(scenario)
     yield ""
-    yield _row(["system", *(column.head for column in columns)])
-    yield _row(["---", *("---:" for _ in columns)])
+    yield row(["system", *(column.head for column in columns)])
+    yield row(["---", *("---:" for _ in columns)])
     for rounds in ranked:
-        yield _row([rounds[0].system, *(column.cell(rounds) for column in columns)])
+        yield row([rounds[0].system, *(column.cell(rounds) for column in columns)])
     for name, rounds in found.items():
         if void(rounds):
-            yield _row([name, "not ranked", *("–" for _ in columns[1:])])
+            yield row([name, "not ranked", *("–" for _ in columns[1:])])
     notes = [note for rounds in found.values() for note in _notes(rounds)]
     yield ""
     for note in notes:
@@ -58,30 +57,30 @@ def _table(contest: Contest, results: Results) -> Iterator[str]:
         yield ""
 
 
-def _heading(contest: Contest) -> str:
-    workload = contest.record
-    clients = "" if workload.clients else f", {contest.clients} clients"
-    deflate = ", with compression" if contest.deflate else ""
+def _heading(scenario: Scenario) -> str:
+    workload = scenario.record
+    clients = "" if workload.clients else f", {scenario.clients} clients"
+    deflate = ", with compression" if scenario.deflate else ""
     return f"### {workload.name}{clients}{deflate}: {workload.title}"
 
 
-def _columns(contest: Contest, base: Rounds, beside: Mapping[str, Rounds]) -> list[Column]:
+def _columns(scenario: Scenario, base: Rounds, beside: Mapping[str, Rounds]) -> list[Column]:
     ratio = Column(f"times {base[0].system}", lambda rounds: _ratios(rounds, base, lambda one: one.figure))
-    kind = contest.record.kind
+    kind = scenario.record.kind
     if kind is Kind.CONNECT:
         return [
-            Column("CPU µs a handshake", lambda rounds: _spread([one.figure for one in rounds])),
+            Column("CPU µs per handshake", lambda rounds: _spread([one.figure for one in rounds])),
             ratio,
-            Column("handshakes a second", lambda rounds: _spread([one.rate for one in rounds])),
+            Column("handshakes per second", lambda rounds: _spread([one.rate for one in rounds])),
             *_BUSY,
         ]
     if kind is Kind.IDLE:
-        return [Column("KB a connection", lambda rounds: _spread([one.figure / 1000 for one in rounds])), ratio]
+        return [Column("KB per connection", lambda rounds: _spread([one.figure / 1000 for one in rounds])), ratio]
     if kind is Kind.INGEST:
         return [
-            Column("CPU µs an event", lambda rounds: _spread([one.figure for one in rounds])),
+            Column("CPU µs per event", lambda rounds: _spread([one.figure for one in rounds])),
             ratio,
-            Column("events a second and core", lambda rounds: _spread([1e6 / one.figure for one in rounds])),
+            Column("events per second and core", lambda rounds: _spread([1e6 / one.figure for one in rounds])),
             *_BUSY,
         ]
     columns = [Column("CPU s per million deliveries", lambda rounds: _spread([one.figure for one in rounds])), ratio]
@@ -95,9 +94,12 @@ def _columns(contest: Contest, base: Rounds, beside: Mapping[str, Rounds]) -> li
         Column("p99 ms", lambda rounds: _spread([one.p99_us / 1000 for one in rounds])),
         Column("max ms", lambda rounds: _digits(max(one.max_us for one in rounds) / 1000)),
     ]
-    if contest.deflate:
+    if scenario.deflate:
         columns.append(
-            Column("bytes a message", lambda rounds: _digits(statistics.median(one.bytes_a_delivery for one in rounds)))
+            Column(
+                "bytes per message",
+                lambda rounds: _digits(statistics.median(one.bytes_per_delivery for one in rounds)),
+            )
         )
     return [*columns, *_BUSY]
 
@@ -108,12 +110,8 @@ _BUSY = (
 )
 
 
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def ratios(rounds: Rounds, base: Rounds, figure: Callable[[Measurement], float]) -> list[float]:
-    """How many times the base each round took; empty if one of the two is void."""
+    """Return each round's figure over that of the base in the same round. Empty if one of the two is void."""
     if void(rounds) or void(base) or not all(figure(one) for one in base):
         return []
     return [figure(one) / figure(other) for one, other in zip(rounds, base, strict=False)]
@@ -138,7 +136,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _digits(value: float) -> str:
-    """Three significant digits, never in exponent form."""
+    """Return three significant digits, never in exponent form."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
@@ -154,24 +152,24 @@ def _notes(rounds: Rounds) -> Iterator[str]:
     if rounds[0].deflate and rounds[0].kind is Kind.BURSTS:
         compressed = sum(one.compressed for one in rounds) / sum(one.amount for one in rounds)
         if compressed < 1:
-            yield f"{name}: {compressed:.0%} of the messages came compressed"
+            yield f"{name}: {compressed:.0%} of the messages were compressed"
     late = sum(one.late for one in rounds)
     if late:
         bursts = sum(one.bursts for one in rounds)
-        yield f"{name}: {late} of {bursts} bursts left late, since the one before was under way"
+        yield f"{name}: {late} of {bursts} bursts left late, because the burst before was under way"
     disturbed = max(one.disturbed for one in rounds)
     if disturbed > DISTURBED:
-        yield f"{name}: others took {disturbed:.0%} of the server's processor in the worst round"
+        yield f"{name}: other processes took {disturbed:.0%} of the server's processor in the worst round"
 
 
 def _about(results: Results) -> Iterator[str]:
     machine, extent = results.machine, results.extent
     yield (
-        f"Medians (least to most), rounds: {extent['rounds']}, systems in turns, a new process each, at least "
-        f"{extent['seconds']:g} s of each after {extent['warmup']:g} s to warm up. CPU: user and system time of the "
-        "server's processes. Latency: from the moment of publication to receipt. Busy: share of the time in which a "
-        f"burst was under way. Server on processor {machine['server_on']}; load generator, Redis and publisher on "
-        f"{machine['load_on']}."
+        f"Figures are medians (least to most) of {extent['rounds']} rounds. The systems took turns, each time as a new "
+        f"process, and were measured for at least {extent['seconds']:g} s after {extent['warmup']:g} s of warm-up. CPU "
+        "is user and system time of the server's processes. Latency runs from the moment of publication to receipt. "
+        "Busy is the share of the time while a burst was under way. The server ran on processor "
+        f"{machine['server_on']}; the load generator, Redis and the publisher on {machine['load_on']}."
     )
     yield ""
     for name, reason in results.unavailable.items():

@@ -1,36 +1,90 @@
-"""Many measurements in turns: A B A B, each with processes of its own."""
+"""A run: systems are measured in turns, A B A B, each time with processes of their own."""
 
+import os
 import resource
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.rig import load
 from benchmarks.rig.bus import redis_server
+from benchmarks.rig.machine import describe
 from benchmarks.rig.measure import Extent, Processors, Rig, measure
 from benchmarks.rig.processes import ProcessFailed
-from benchmarks.rig.records import Contest, Measurement, Results
+from benchmarks.rig.records import Measurement, Results, Scenario
+from benchmarks.rig.system import Install, Installed, Places, System
 from benchmarks.rig.workloads import Kind
-from benchmarks.systems import Installed, Places, System
 
-Say = Callable[[str], None]
 SPARE_FILES = 200
 UNITS = {
-    Kind.BURSTS: "µs a delivery",
-    Kind.INGEST: "µs an event",
-    Kind.CONNECT: "µs a handshake",
-    Kind.IDLE: "bytes a connection",
+    Kind.BURSTS: "µs per delivery",
+    Kind.INGEST: "µs per event",
+    Kind.CONNECT: "µs per handshake",
+    Kind.IDLE: "bytes per connection",
 }
 
+TakesPart = Callable[[System, Scenario], bool]
 
-def make_ready(systems: Sequence[System], cache: Path, results: Results, say: Say) -> list[Installed]:
-    """Builds and installs what the systems need; those that cannot be had are named in the results."""
-    outcomes: dict[Callable[[Path], Places], Places | str] = {}
+
+def run(
+    scenarios: Sequence[Scenario],
+    systems: Sequence[System],
+    takes_part: TakesPart,
+    extent: Extent,
+    *,
+    command: str,
+    cache: Path,
+    keep: Callable[[Results], None] = lambda results: None,
+) -> Results:
+    """Measure the systems that take part in each scenario; the progress goes to stderr.
+
+    `cache` is the directory for what the systems need. `keep` gets the results after each scenario. Raises
+    ProcessFailed where the machine has a single processor, or where redis-server or the C compiler is missing.
+    """
+    began = time.monotonic()
+    processors = two_processors()
+    os.sched_setaffinity(0, {processors.load})
+    results = Results(machine={}, command=command, extent=asdict(extent))
+    wanted = [system for system in systems if any(takes_part(system, scenario) for scenario in scenarios)]
+    ready = _make_ready(wanted, cache, results)
+    results.machine = describe(processors.server, processors.load, ready)
+    with _rig(processors, extent, deflate=any(scenario.deflate for scenario in scenarios)) as rig:
+        for scenario in scenarios:
+            if not _room_for(scenario.clients):
+                results.unavailable[f"{scenario.workload} with {scenario.clients} clients"] = (
+                    "too few files may be open"
+                )
+                continue
+            _measure_in_turns(scenario, [one for one in ready if takes_part(one.system, scenario)], rig, results)
+            results.seconds = time.monotonic() - began
+            keep(results)
+    return results
+
+
+def two_processors() -> Processors:
+    """Return a processor for the server and another for the rest. Raises ProcessFailed where there is only one."""
+    available = sorted(os.sched_getaffinity(0))
+    if len(available) < 2:
+        raise ProcessFailed("the server and the load generator need a processor each")
+    return Processors(server=available[0], load=available[1])
+
+
+def say(line: str) -> None:
+    """Print a line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _make_ready(systems: Sequence[System], cache: Path, results: Results) -> list[Installed]:
+    """Build and install the systems. Those that lack something are named in the results."""
+    outcomes: dict[Install, Places | str] = {}
     ready: list[Installed] = []
     for system in systems:
         if system.install not in outcomes:
-            outcomes[system.install] = _installed(system, cache)
+            outcomes[system.install] = _install(system, cache)
         outcome = outcomes[system.install]
         if isinstance(outcome, str):
             results.unavailable[system.name] = outcome
@@ -40,8 +94,8 @@ def make_ready(systems: Sequence[System], cache: Path, results: Results, say: Sa
     return ready
 
 
-def _installed(system: System, cache: Path) -> Places | str:
-    """Where the system's parts are, or why they cannot be had."""
+def _install(system: System, cache: Path) -> Places | str:
+    """Return where the parts of the system are, or why it cannot be installed."""
     try:
         return system.install(cache)
     except (ProcessFailed, OSError) as failure:
@@ -49,8 +103,8 @@ def _installed(system: System, cache: Path) -> Places | str:
 
 
 @contextmanager
-def rig(processors: Processors, extent: Extent, *, deflate: bool) -> Iterator[Rig]:
-    """Builds the load generator and runs Redis until the end of the block."""
+def _rig(processors: Processors, extent: Extent, *, deflate: bool) -> Iterator[Rig]:
+    """Build the load generator and run Redis until the end of the block."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
         directory = Path(name)
         plain = load.build(directory)
@@ -59,17 +113,15 @@ def rig(processors: Processors, extent: Extent, *, deflate: bool) -> Iterator[Ri
             yield Rig(processors, redis_port, plain, inflating, extent)
 
 
-def compete(contest: Contest, systems: Sequence[Installed], rig: Rig, results: Results, say: Say) -> None:
-    """Measures the systems in turns; one that fails or loses something has no next round."""
+def _measure_in_turns(scenario: Scenario, systems: Sequence[Installed], rig: Rig, results: Results) -> None:
+    """Measure the systems round by round. A system that fails or loses a message has no further round."""
     refused: set[str] = set()
-    contests = [contest]
-    if contest.record.baseline:
-        contests.insert(0, Contest(contest.record.baseline, contest.clients, contest.deflate))
+    scenarios = [scenario] if scenario.baseline is None else [scenario.baseline, scenario]
     for turn in range(1, rig.extent.rounds + 1):
         for installed in systems:
             if installed.system.name in refused:
                 continue
-            for one in contests:
+            for one in scenarios:
                 measurement = _measured(installed, one, turn, rig)
                 results.measurements.append(measurement)
                 say(progress(measurement))
@@ -78,26 +130,17 @@ def compete(contest: Contest, systems: Sequence[Installed], rig: Rig, results: R
                     break
 
 
-def takes_part(system: System, contest: Contest) -> bool:
-    """Whether a contest is for the system."""
-    if contest.deflate and system.compression is None:
-        return False
-    workloads = not system.only or contest.workload in system.only
-    clients = not system.only_clients or contest.clients in system.only_clients
-    return workloads and clients
-
-
-def _measured(installed: Installed, contest: Contest, turn: int, rig: Rig) -> Measurement:
+def _measured(installed: Installed, scenario: Scenario, turn: int, rig: Rig) -> Measurement:
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
         try:
-            return measure(installed, contest, turn, rig, Path(name))
+            return measure(installed, scenario, turn, rig, Path(name))
         except ProcessFailed as failure:
-            what, *written = str(failure).splitlines()
-            faults = ("; ".join([what, *written[-1:]]),)
+            reason, *written = str(failure).splitlines()
+            faults = ("; ".join([reason, *written[-1:]]),)
     return Measurement(
-        workload=contest.workload,
-        clients=contest.clients,
-        deflate=contest.deflate,
+        workload=scenario.workload,
+        clients=scenario.clients,
+        deflate=scenario.deflate,
         system=installed.system.name,
         turn=turn,
         faults=faults,
@@ -111,6 +154,7 @@ def _measured(installed: Installed, contest: Contest, turn: int, rig: Rig) -> Me
 
 
 def progress(one: Measurement) -> str:
+    """Return a measurement as a line."""
     deflate = " with compression" if one.deflate else ""
     where = f"{one.workload}{deflate}, {one.clients} clients, round {one.turn}, {one.system}"
     if one.faults:
@@ -119,8 +163,8 @@ def progress(one: Measurement) -> str:
     return f"{where}: {one.figure:.3g} {UNITS[one.kind]}{latency}"
 
 
-def room_for(clients: int) -> bool:
-    """Whether a process may have so many files open; raises the limit as far as it goes."""
+def _room_for(clients: int) -> bool:
+    """Raise the limit of open files as far as it goes, and return whether that many clients fit."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard == resource.RLIM_INFINITY or clients + SPARE_FILES <= hard

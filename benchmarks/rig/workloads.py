@@ -1,4 +1,4 @@
-"""What is measured: who subscribes to what, what is published, and when."""
+"""The workloads: the subscriptions of the clients, and the events that are published, with their times."""
 
 import random
 from bisect import bisect_left
@@ -14,28 +14,28 @@ Sets = list[tuple[str, ...]]
 
 
 class Kind(Enum):
-    """What is done with the clients, and so what is counted."""
+    """What a workload does with the clients, and so the unit that it counts."""
 
     BURSTS = "bursts"  # processor seconds per million deliveries
     INGEST = "ingest"  # processor microseconds per event
-    CONNECT = "connect"  # handshakes a second
+    CONNECT = "connect"  # processor microseconds per handshake
     IDLE = "idle"  # bytes per connection
 
 
 def everything(listed: Sequence[Instrument], clients: int) -> Sets:
-    """All clients have all channels."""
+    """All clients subscribe to all channels."""
     return [tuple(instrument.channel for instrument in listed)]
 
 
 def own_twenty(listed: Sequence[Instrument], clients: int) -> Sets:
-    """Each client has twenty channels of its own choice."""
+    """Each client subscribes to twenty channels of its own choice."""
     chance = random.Random(20)
     channels = [instrument.channel for instrument in listed]
     return [tuple(chance.sample(channels, 20)) for _ in range(clients)]
 
 
 def popular(listed: Sequence[Instrument], clients: int) -> Sets:
-    """5 to 30 channels each, drawn by Zipf's law; every fifth client has a wildcard in place of one."""
+    """Each client has 5 to 30 subscriptions, drawn by Zipf's law. Every fifth client has a wildcard as one of them."""
     chance = random.Random(30)
     order = list(listed)
     chance.shuffle(order)
@@ -55,21 +55,22 @@ def popular(listed: Sequence[Instrument], clients: int) -> Sets:
 
 
 def the_last(listed: Sequence[Instrument], clients: int) -> Sets:
-    """The last channel alone: who has its event knows that all before it are through."""
+    """Clients subscribe to the last channel alone: once its event has arrived, all events before it are relayed."""
     return [(listed[-1].channel,)]
 
 
 def nothing(listed: Sequence[Instrument], clients: int) -> Sets:
+    """No client subscribes to anything."""
     return [()]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """`burst` events at once, in turn on the channels of `symbols` in `timeframes`.
+    """Bursts of `burst` events, in turn on the channels of `symbols` in `timeframes`.
 
-    The next burst leaves `pause` seconds after every client has the one before; with an `interval`, so many seconds
-    after the one before has left, or when all have that, if that is later. A measurement takes `least_seconds` at
-    least. `pipelined`: a burst leaves in one write; otherwise each PUBLISH waits for the reply to the one before.
+    The next burst leaves `pause` seconds after every client has the burst before. With an `interval`, it leaves that
+    many seconds after the burst before, or once every client has that, whichever is later. A measurement takes at least
+    `least_seconds`. A `pipelined` burst leaves in one write; otherwise each PUBLISH waits for the reply to the last.
     """
 
     name: str
@@ -85,28 +86,29 @@ class Workload:
     least_warmup: int = 3  # bursts
     pipelined: bool = True
     deaf: float = 0.0  # share of the clients that subscribe and then never read
-    absent: float = 0.0  # share of the clients that are not there at all
-    clients: int | None = None  # where the workload itself says how many
-    baseline: str | None = None  # a workload that is measured beside it, for comparison
+    absent: float = 0.0  # share of the clients that never connect
+    clients: int | None = None  # set where the workload itself fixes the number
+    baseline: str | None = None  # the workload that is measured beside it for comparison
 
     @property
     def instruments(self) -> list[Instrument]:
         return instruments(self.symbols, self.timeframes)
 
     def numbers(self, clients: Sequence[int]) -> Sequence[int]:
-        """How many clients it is measured with when so many are asked for, one after the other."""
+        """Return the numbers of clients to measure with, for the numbers that were asked for."""
         return clients if self.clients is None else (self.clients,)
 
     def connected(self, clients: int) -> int:
-        """How many connections there are when so many clients are asked for."""
+        """Return how many of the clients connect."""
         return clients - int(clients * self.absent)
 
     def not_reading(self, clients: int) -> int:
+        """Return how many of the clients never read."""
         return int(clients * self.deaf)
 
 
 SLOW_INTERVAL = 0.05
-UNTIL_SLOW = 40  # bursts until what the kernel and the server hold for a client that never reads is full
+UNTIL_SLOW = 40  # bursts until the buffers of the kernel and the server are full for a client that never reads
 
 WORKLOADS = {
     workload.name: workload
@@ -139,7 +141,7 @@ WORKLOADS = {
         ),
         Workload(
             "slow",
-            "50 events at once, 20 times a second, a tenth of the clients never reads",
+            "50 events at once, 20 times per second, a tenth of the clients never reads",
             interval=SLOW_INTERVAL,
             least_warmup=UNTIL_SLOW,
             deaf=0.1,
@@ -147,7 +149,7 @@ WORKLOADS = {
         ),
         Workload(
             "slow_baseline",
-            "50 events at once, 20 times a second, without the tenth that never reads",
+            "50 events at once, 20 times per second, without the tenth that never reads",
             interval=SLOW_INTERVAL,
             least_warmup=UNTIL_SLOW,
             absent=0.1,
@@ -170,7 +172,7 @@ WORKLOADS = {
 
 @cache
 def deliveries(workload: Workload, clients: int, events: int) -> int:
-    """How many deliveries events 0 to `events` - 1 make to the clients that read, of so many that are asked for."""
+    """Return how many deliveries events 0 to `events` - 1 make to those of the clients that read."""
     listed = workload.instruments
     connected, deaf = workload.connected(clients), workload.not_reading(clients)
     cycles, rest = divmod(events, len(listed))
@@ -182,12 +184,12 @@ def deliveries(workload: Workload, clients: int, events: int) -> int:
 
 
 def is_deaf(client: int, clients: int, deaf: int) -> bool:
-    """Whether a client is one of the deaf, which are spread evenly (main.c does the same)."""
+    """Whether a client is deaf. Deaf clients are spread evenly, as in the load generator's main.c."""
     return (client + 1) * deaf // clients != client * deaf // clients
 
 
 def matched(sets: Sequence[Sequence[str]], listed: Sequence[Instrument]) -> list[list[int]]:
-    """The numbers of the channels that each set of subscriptions covers, ascending."""
+    """Return the numbers of the channels that each set of subscriptions covers, ascending."""
     covered: dict[str, list[int]] = {}
     for number, one in enumerate(listed):
         for subscription in (one.channel, f"candles:*:{one.timeframe}", f"candles:{one.symbol}:*", "candles:*:*"):

@@ -1,4 +1,4 @@
-"""Results as plots, where matplotlib is installed (the extra `benchmark`)."""
+"""Results as plots. They need matplotlib, which the extra `benchmark` installs."""
 
 import importlib
 import statistics
@@ -13,12 +13,12 @@ FORMATS = ("svg", "png")
 MARKERS = "osD^v"
 WIDTH = 8.0  # inches
 HEIGHT = 1.6
-HEIGHT_A_SYSTEM = 0.34
+HEIGHT_PER_SYSTEM = 0.34
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure of one workload: a row a system, a mark for each number of clients, the least at the top."""
+    """A figure of one workload: a row per system, a mark per number of clients, the least at the top."""
 
     workload: str
     label: str
@@ -36,13 +36,13 @@ Marks = dict[str, dict[int, list[float]]]
 
 
 def marks(plot: Plot, results: Results) -> Marks:
-    """The rounds of each system and number of clients, the cheapest system first; without what is void."""
+    """Return the rounds of each system and number of clients, the cheapest system first. Void rounds are left out."""
     found: Marks = {}
-    for contest in results.contests():
-        if contest.workload == plot.workload and not contest.deflate:
-            for system, rounds in results.of(contest).items():
+    for scenario in results.scenarios():
+        if scenario.workload == plot.workload and not scenario.deflate:
+            for system, rounds in results.of(scenario).items():
                 if not void(rounds):
-                    found.setdefault(system, {})[contest.clients] = [plot.figure(one) for one in rounds]
+                    found.setdefault(system, {})[scenario.clients] = [plot.figure(one) for one in rounds]
     common = max((len(by_clients) for by_clients in found.values()), default=0)
     widest = {clients for by_clients in found.values() if len(by_clients) == common for clients in by_clients}
 
@@ -54,7 +54,7 @@ def marks(plot: Plot, results: Results) -> Marks:
 
 
 def draw(results: Results, directory: Path) -> list[Path]:
-    """Writes WORKLOAD.svg and WORKLOAD.png of what was measured; raises ModuleNotFoundError without matplotlib."""
+    """Write WORKLOAD.svg and WORKLOAD.png for each plot with results. Raises ModuleNotFoundError without matplotlib."""
     matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
@@ -71,7 +71,7 @@ def draw(results: Results, directory: Path) -> list[Path]:
 
 
 def _figure(pyplot: Any, plot: Plot, found: Marks) -> Any:
-    figure, axes = pyplot.subplots(figsize=(WIDTH, HEIGHT + HEIGHT_A_SYSTEM * len(found)), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(WIDTH, HEIGHT + HEIGHT_PER_SYSTEM * len(found)), layout="constrained")
     numbers = sorted({clients for by_clients in found.values() for clients in by_clients})
     systems = list(found)
     for number, marker in zip(numbers, MARKERS, strict=False):

@@ -26,7 +26,7 @@ from benchmarks.servers.python.subscribers import Subscribers
 
 
 class Server(uvicorn.Server):
-    """Says on which port it listens, as its own log does on stderr."""
+    """A uvicorn server that prints its address on stdout once it listens."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

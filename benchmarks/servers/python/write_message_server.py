@@ -1,7 +1,7 @@
 """The server as it is usually written with Tornado: each event goes to each subscriber by `write_message`.
 
-What a careful author adds is there (Nagle off, pings, closed clients forgotten). What is not: any batching, and
-those checks of the shipped server whose absence only makes this one cheaper.
+It has the additions of a careful author: Nagle's algorithm is off, clients are pinged, closed clients are forgotten. It
+batches nothing and leaves out the checks of the bridge, which would only add to its cost.
 """
 
 import asyncio

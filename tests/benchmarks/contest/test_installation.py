@@ -2,19 +2,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peers_installation
-from benchmarks.peers_installation import build_gorilla, install_python
+from benchmarks.contest import installation
+from benchmarks.contest.installation import build_gorilla, install_python
 from benchmarks.rig.processes import ProcessFailed
 
 
 @pytest.fixture
 def no_debian_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(peers_installation, "GO_PACKAGES", tmp_path)
+    monkeypatch.setattr(installation, "GO_PACKAGES", tmp_path)
 
 
 @pytest.mark.usefixtures("no_debian_packages")
-def test_what_go_lacks_is_named_by_its_debian_packages(tmp_path: Path) -> None:
+def test_missing_go_packages_are_named_as_debian_names_them(tmp_path: Path) -> None:
     with pytest.raises(ProcessFailed) as failure:
         build_gorilla(tmp_path / "cache")
     assert str(failure.value) == (
@@ -26,16 +26,16 @@ def test_what_go_lacks_is_named_by_its_debian_packages(tmp_path: Path) -> None:
 def test_python_libraries_are_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# nothing\n")
-    monkeypatch.setattr(peers_installation, "REQUIREMENTS", requirements)
-    interpreter = install_python(tmp_path / "cache")
-    made = interpreter.lstat()
-    assert install_python(tmp_path / "cache") == interpreter
-    assert interpreter.lstat() == made
+    monkeypatch.setattr(installation, "REQUIREMENTS", requirements)
+    places = install_python(tmp_path / "cache")
+    made = Path(places["python"]).lstat()
+    assert install_python(tmp_path / "cache") == places
+    assert Path(places["python"]).lstat() == made
 
 
 def test_a_library_that_does_not_install_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("./absent\n")
-    monkeypatch.setattr(peers_installation, "REQUIREMENTS", requirements)
-    with pytest.raises(ProcessFailed, match=r"\Athe libraries of the Python peers did not install: .+\Z"):
+    monkeypatch.setattr(installation, "REQUIREMENTS", requirements)
+    with pytest.raises(ProcessFailed, match=r"\Athe libraries of the Python servers did not install: .+\Z"):
         install_python(tmp_path / "cache")
