@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import growth
-from benchmarks.contest import plan, plot, results_file
+from benchmarks.contest import plan, report, results_file
 from benchmarks.contest.systems import SYSTEMS
 from benchmarks.rig import turns
 from benchmarks.rig.measure import Extent
 from benchmarks.rig.processes import ProcessFailed, exit_on_sigterm
 from benchmarks.rig.records import Results, Scenario
 from benchmarks.rig.system import System
-from benchmarks.rig.table import markdown, row
 from benchmarks.rig.workloads import WORKLOADS
 
 CACHE = Path("~/.cache/tornado-bridge-benchmarks")
@@ -55,7 +53,7 @@ def _full(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    _present(results_file.read(options.output), options.output)
+    report.present(results_file.read(options.output), options.output)
     return 0
 
 
@@ -80,24 +78,12 @@ def _run(
         cache=options.cache.expanduser(),
         keep=keep,
     )
-    _present(results, options.output)
+    report.present(results, options.output)
     return results
 
 
 def _extent(options: argparse.Namespace) -> Extent:
     return Extent(options.rounds, options.seconds)
-
-
-def _present(results: Results, directory: Path | None) -> None:
-    grown = growth.fit(results)
-    text = markdown(results) if grown is None else markdown(results, growth.markdown(grown, row), "")
-    print(text)
-    if directory:
-        (directory / "results.md").write_text(text + "\n")
-        try:
-            plot.draw(results, directory)
-        except ModuleNotFoundError:
-            turns.say("matplotlib is not installed, so there is no plot")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,11 +116,11 @@ def _parser() -> argparse.ArgumentParser:
             type=Path,
             metavar="DIR",
             required=command is full,
-            help=f"for results.md, {results_file.FILE} and the plots",
+            help=f"for {report.FILE}, {results_file.FILE} and the plots",
         )
-    report = commands.add_parser("report", help="the tables and plots of an earlier run")
-    report.set_defaults(run=_report)
-    report.add_argument("output", type=Path, metavar="DIR", help=f"with a {results_file.FILE}")
+    again = commands.add_parser("report", help="the tables and plots of an earlier run")
+    again.set_defaults(run=_report)
+    again.add_argument("output", type=Path, metavar="DIR", help=f"with a {results_file.FILE}")
     return parser
 
 
