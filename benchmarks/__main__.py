@@ -8,6 +8,7 @@ from benchmarks.rig.processes import ProcessFailed, exit_on_sigterm
 
 EPILOG = """\
 python -m benchmarks.instructions   machine instructions per event, client and cohort, with limits
+python -m benchmarks.startup        tornado-bridge --help against a bare import of click, with a limit
 python -m benchmarks.contest        the bridge beside other servers
 python -m benchmarks.floods         a healthy client while another one floods
 python -m benchmarks.never_reader   a client that never reads, and what it costs the others
