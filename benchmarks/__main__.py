@@ -12,7 +12,7 @@ python -m benchmarks.startup        tornado-bridge --help against a bare import 
 python -m benchmarks.contest        the bridge beside other servers
 python -m benchmarks.handshakes     the cost of an opening handshake, with and without the doorway
 python -m benchmarks.floods         a healthy client while another one floods
-python -m benchmarks.never_reader   a client that never reads, and what it costs the others
+python -m benchmarks.never_reader   a client that never reads, and its cost for the others
 """
 
 

@@ -28,7 +28,9 @@ class Plot:
 PLOTS = (
     Plot("burst", "CPU seconds of the server per million deliveries (log scale)", lambda one: one.figure),
     Plot(
-        "paced", "p99 from publish to receipt in ms, 50 events once a second (log scale)", lambda one: one.p99_us / 1000
+        "paced",
+        "p99 from publish to receipt in ms, 50 events once per second (log scale)",
+        lambda one: one.p99_us / 1000,
     ),
 )
 

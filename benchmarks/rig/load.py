@@ -18,7 +18,7 @@ LIFETIME_SECONDS = 600
 
 @dataclass(frozen=True)
 class Report:
-    """What the clients received. The fields from `measured_deliveries` on do not count the warm-up."""
+    """Counts of what the clients received. The fields from `measured_deliveries` on do not count the warm-up."""
 
     deliveries: int
     lost: int
@@ -39,7 +39,7 @@ class Report:
 
     @property
     def faults(self) -> list[str]:
-        """What makes the run void, in words. Empty if every event reached every client once and in order."""
+        """The reasons that make the run void, in words. Empty if every event reached every client once and in order."""
         counts = {
             "lost": self.lost,
             "duplicated": self.duplicated,

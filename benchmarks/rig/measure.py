@@ -54,7 +54,7 @@ class Rig:
 
 @dataclass
 class _Usage:
-    """What the measured blocks took, in seconds."""
+    """The time that the measured blocks took, in seconds."""
 
     server_cpu: float = 0.0
     load_cpu: float = 0.0
@@ -63,7 +63,7 @@ class _Usage:
 
 
 class _Trial:
-    """One server with its clients, and what is counted while the workload runs."""
+    """One server with its clients, and the counts of a workload that runs on it."""
 
     def __init__(self, scenario: Scenario, rig: Rig, server: Serving, clients: load.Load, publisher: Publisher) -> None:
         self._workload: Workload = scenario.record

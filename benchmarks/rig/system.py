@@ -33,8 +33,8 @@ class System:
     raises ProcessFailed or OSError. In `argv`, `key_argv` and `directory`, the names that `install` returns stand in
     braces, and so do `redis_url`, `exchange` (ID:NAME), `keys_file` and `root`. `key_argv` prints a new API key; a
     system without `key_argv` takes its only key from the environment variable TORNADO_BRIDGE_API_KEY. `compression` are
-    the arguments that enable permessage-deflate, None where a system lacks it. `workloads` and `clients` restrict what
-    a contest measures it with; empty, they do not.
+    the arguments that enable permessage-deflate, None where a system lacks it. `workloads` and `clients` restrict the
+    scenarios of a contest; empty, they do not.
     """
 
     name: str

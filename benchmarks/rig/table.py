@@ -21,7 +21,7 @@ class Column:
 
 
 def markdown(results: Results, *sections: str) -> str:
-    """Return a table with its notes for each scenario, then `sections`, then what the run was."""
+    """Return a table with its notes for each scenario, then `sections`, then a description of the run."""
     tables = [line for scenario in results.scenarios() for line in _table(scenario, results)]
     return "\n".join([*tables, *sections, *_about(results)])
 

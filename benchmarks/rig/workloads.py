@@ -14,7 +14,7 @@ Sets = list[tuple[str, ...]]
 
 
 class Kind(Enum):
-    """What a workload does with the clients, and so the unit that it counts."""
+    """Kinds of workloads: each counts its own unit."""
 
     BURSTS = "bursts"  # processor seconds per million deliveries
     INGEST = "ingest"  # processor microseconds per event

@@ -1,4 +1,4 @@
-/* The clients' connections: opened a few at a time, their frames taken as they come, in pieces of any size. */
+/* The clients' connections: opened a few at a time, and their frames read in pieces of any size. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,7 +17,7 @@
 #define MAX_FRAME (1 << 20)
 #define READ_SIZE (256 * 1024)
 #define MAX_HANDSHAKE 8192
-#define IN_FLIGHT 64 /* handshakes; fewer than any server's backlog, so connect() does not wait */
+#define IN_FLIGHT 64 /* handshakes; below every server's backlog, so that connect() does not wait */
 
 #define SUBSCRIBED "{\"type\":\"subscribed\","
 #define SUBSCRIBE "{\"action\":\"subscribe\","
@@ -39,7 +39,7 @@
 enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
 
 static int poller;
-static uint8_t *space; /* MAX_FRAME for what is kept, then READ_SIZE */
+static uint8_t *space; /* MAX_FRAME for the tail that is kept, then READ_SIZE */
 static char *upgrade;
 static uint32_t target, started, in_flight, ready, open_count;
 static bool opening, closing;
@@ -94,7 +94,7 @@ static void let_go(struct client *client)
 static void drop(struct client *client)
 {
     if (client->state == SHAKING)
-        die("handshake: closed before the whole answer had come");
+        die("handshake: closed before the whole answer had arrived");
     if (client->state == SUBSCRIBING)
         die("a client was closed before it was subscribed, code %d", counts.close_code);
     if (client->state == READY) {
@@ -134,7 +134,7 @@ static void subscribe(struct client *client)
         become_ready(client);
 }
 
-/* Whether a text is the answer to the next subscribe message: the same list after another beginning. */
+/* Whether a text is the answer to the next subscribe message: the same channels after a different beginning. */
 static bool take_answer(struct client *client, const char *text, size_t length, const char *answer,
                         const char *question)
 {
@@ -199,7 +199,7 @@ static void take_compressed(struct client *client, const uint8_t *payload, size_
     fail(client);
 }
 
-/* Takes one frame; returns its length, or 0 if it is not all there (or the client is gone). */
+/* Takes one frame. Returns its length, or 0 if it is incomplete or the client is gone. */
 static size_t take_frame(struct client *client, const uint8_t *bytes, size_t available)
 {
     if (available < 2)
@@ -246,7 +246,7 @@ static size_t take_frame(struct client *client, const uint8_t *bytes, size_t ava
     return client->fd < 0 ? 0 : head + length;
 }
 
-/* Takes the server's answer to the upgrade; returns its length, or 0 if it is not all there. */
+/* Takes the server's answer to the upgrade. Returns its length, or 0 if it is incomplete. */
 static size_t take_handshake(struct client *client, const uint8_t *bytes, size_t available)
 {
     const uint8_t *end = memmem(bytes, available, "\r\n\r\n", 4);
@@ -270,7 +270,7 @@ static size_t take_handshake(struct client *client, const uint8_t *bytes, size_t
     if (options.dialect == PLAIN)
         subscribe(client);
     else
-        client->replies = 1; /* the upgrade's; the packets of the handshake follow */
+        client->replies = 1; /* to the upgrade; the packets of the handshake follow */
     return length;
 }
 
@@ -285,7 +285,7 @@ static void keep_tail(struct client *client, const uint8_t *bytes, size_t length
     client->tail_length = length;
 }
 
-/* Takes what is kept and the `fresh` bytes at space + MAX_FRAME. */
+/* Takes the tail that was kept and the `fresh` bytes at space + MAX_FRAME. */
 static void take_bytes(struct client *client, size_t fresh)
 {
     uint8_t *at = space + MAX_FRAME - client->tail_length;
@@ -378,7 +378,7 @@ void open_up_to(uint32_t number)
     open_more();
 }
 
-/* Whether all that were to be opened are subscribed; tells it once. */
+/* Whether all clients are open and subscribed. Returns true once per opening. */
 bool all_open(uint32_t *number, double *seconds)
 {
     if (!opening || ready < target)
@@ -405,7 +405,7 @@ void close_all(void)
     started = ready = target = 0;
 }
 
-/* Whether no connection is left of those that were to be closed; tells it once. */
+/* Whether all connections are closed. Returns true once per closing. */
 bool all_closed(void)
 {
     if (!closing || open_count)

@@ -1,4 +1,4 @@
-/* permessage-deflate of RFC 7692 as a client has it: the server's answer, and messages inflated. */
+/* permessage-deflate (RFC 7692) for clients: the server's answer is read, and messages are inflated. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
@@ -8,15 +8,15 @@
 #include "load.h"
 
 #define MAX_MESSAGE (1 << 20)
-#define WINDOW_BITS 15 /* what a client that names no bits must be ready for */
+#define WINDOW_BITS 15 /* the default, where a client names no window */
 #define EXTENSIONS "\r\nSec-WebSocket-Extensions:"
 
 struct inflation {
     z_stream zlib;
-    bool takes_over; /* a message may refer to those before it */
+    bool takes_over; /* messages may refer to earlier ones */
 };
 
-/* What was agreed on, by the server's answer to the upgrade; NULL if nothing was. */
+/* Returns the agreement in the server's answer to the upgrade, NULL without one. */
 struct inflation *agree_on_deflate(const char *answer)
 {
     const char *line = strcasestr(answer, EXTENSIONS);
@@ -42,7 +42,7 @@ struct inflation *agree_on_deflate(const char *answer)
     return inflation;
 }
 
-/* Inflates a message, until the next one; whether it is one. */
+/* Inflates a message into space that the next one reuses. Returns false for an invalid message. */
 bool inflate_message(struct inflation *inflation, const uint8_t *bytes, size_t length, const char **text,
                      size_t *text_length)
 {

@@ -1,4 +1,4 @@
-/* Which events are due to which client, and whether what came is that, byte for byte and in order.
+/* Which events are due to which client, and whether they arrive once, in order and with the same bytes.
  *
  * Event number e (from 0) is a candle on channel e modulo the number of channels. It carries e as the whole part of its
  * `volume`, before three decimals, the epoch millisecond of its publication as its `timestamp`, and the microseconds
@@ -13,12 +13,12 @@
 
 #include "load.h"
 
-#define CHANNELS_A_MESSAGE 20 /* PROTOCOL.md section 2 */
-#define CHANNEL_LENGTH 128    /* likewise */
+#define CHANNELS_PER_MESSAGE 20 /* the limit of the v1 contract */
+#define CHANNEL_LENGTH 128      /* likewise */
 #define MAX_CHANNELS 10000
 #define MAX_SET_LINE (1 << 16)
-#define MAX_GAP (1 << 20) /* events; no number of a run is that far ahead */
-#define KNOWN 2048        /* events whose text is remembered; a power of two, more than a burst has */
+#define MAX_GAP (1 << 20) /* events; a larger gap is a foreign number */
+#define KNOWN 2048        /* events whose text is remembered; a power of two, and more than a burst has */
 #define FINE_US 10
 #define FINE_BUCKETS 10000 /* up to 100 ms */
 #define COARSE_US 1000
@@ -31,10 +31,10 @@
 #define CANDLE_END "\"}}"
 #define TIMESTAMP "YYYY-MM-DDThh:mm:ss.mmmZ"
 
-/* An event as the first client got it: all others must get the same. */
+/* An event as the first client received it. All other clients must receive the same bytes. */
 struct known {
     uint32_t event;
-    uint32_t length; /* 0: nothing known */
+    uint32_t length; /* 0 while unknown */
     int64_t published_us;
     char text[512];
 };
@@ -49,7 +49,7 @@ static int64_t greatest_us;
 static int64_t now_us; /* epoch, when the bytes in hand were read */
 static bool sampled;
 
-/* --- what is asked for ----------------------------------------------------------------------------------------- */
+/* --- channels and sets ----------------------------------------------------------------------------------------- */
 
 static FILE *opened(const char *name)
 {
@@ -67,7 +67,7 @@ void read_channels(void)
     while (fgets(line, sizeof line, file)) {
         size_t length = strcspn(line, "\n");
         if (!length || line[length] != '\n' || channel_count == MAX_CHANNELS)
-            die("%s: line %u is no channel, or one too many", options.channels_file, channel_count + 1);
+            die("%s: line %u is an invalid channel, or one too many", options.channels_file, channel_count + 1);
         channels[channel_count].bytes = strndup(line, length);
         channels[channel_count++].length = length;
     }
@@ -77,7 +77,7 @@ void read_channels(void)
     known = allocate(KNOWN, sizeof *known);
 }
 
-/* Whether a subscription, whose second and third part may be `*`, covers a channel. */
+/* Whether a subscription covers a channel. Its second and third part may be `*`. */
 static bool covers(const char *subscription, const char *channel)
 {
     while (*subscription && *channel) {
@@ -114,8 +114,8 @@ static void add_set(char *line)
     sets = enlarge(sets, (set_count + 1) * sizeof *sets);
     struct set *set = &sets[set_count++];
     memset(set, 0, sizeof *set);
-    for (uint32_t i = 0; i < count; i += CHANNELS_A_MESSAGE)
-        add_request(set, subscriptions + i, count - i < CHANNELS_A_MESSAGE ? count - i : CHANNELS_A_MESSAGE);
+    for (uint32_t i = 0; i < count; i += CHANNELS_PER_MESSAGE)
+        add_request(set, subscriptions + i, count - i < CHANNELS_PER_MESSAGE ? count - i : CHANNELS_PER_MESSAGE);
     set->channels = allocate(channel_count, sizeof *set->channels);
     for (uint32_t c = 0; c < channel_count; c++) {
         uint32_t i = 0;
@@ -127,7 +127,7 @@ static void add_set(char *line)
     set->channels = enlarge(set->channels, (set->size + 1) * sizeof *set->channels);
 }
 
-/* Line i, modulo the number of lines, has the subscriptions of client i, a blank apart. An empty one has none. */
+/* Reads the sets: one per line, subscriptions separated by blanks. Client i has line i modulo their number. */
 void read_sets(void)
 {
     FILE *file = opened(options.sets_file);
@@ -150,7 +150,7 @@ const struct set *set_of(uint32_t client)
     return &sets[client % set_count];
 }
 
-/* The number of the set's channels below a given one. */
+/* Returns how many of the set's channels have a lower number. */
 static uint32_t rank(const struct set *set, uint32_t channel)
 {
     uint32_t low = 0, high = set->size;
@@ -164,7 +164,7 @@ static uint32_t rank(const struct set *set, uint32_t channel)
     return low;
 }
 
-/* How many deliveries the events 0 to `events` - 1 make to all that read. */
+/* Returns how many deliveries the events 0 to `events` - 1 make to the clients that read. */
 uint64_t deliveries_due(uint32_t events)
 {
     uint64_t due = 0;
@@ -176,7 +176,7 @@ uint64_t deliveries_due(uint32_t events)
     return due;
 }
 
-/* --- what comes ------------------------------------------------------------------------------------------------ */
+/* --- deliveries ------------------------------------------------------------------------------------------------ */
 
 static int64_t clock_us(void)
 {
@@ -185,13 +185,13 @@ static int64_t clock_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* Tells that bytes have just been read. */
+/* Notes the moment at which bytes were read. */
 void note_time(void)
 {
     now_us = clock_us();
 }
 
-/* The epoch microseconds of `YYYY-MM-DDThh:mm:ss.mmmZ`. */
+/* Returns the epoch microseconds of `YYYY-MM-DDThh:mm:ss.mmmZ`. */
 static int64_t epoch_us(const char *text)
 {
     struct tm second = {0};
@@ -201,7 +201,7 @@ static int64_t epoch_us(const char *text)
     return (int64_t)timegm(&second) * 1000000 + (int64_t)atoi(end + 1) * 1000;
 }
 
-/* Whether the text is a candle of this benchmark; then which event, and when it was published. */
+/* Whether the text is a candle of this benchmark. Then sets its event number and moment of publication. */
 static bool read_candle(const char *text, size_t length, uint32_t *event, int64_t *published_us)
 {
     const size_t least = LENGTH(CANDLE_HEAD) + LENGTH(CANDLE_DATA) + LENGTH(TIMESTAMP) + LENGTH(CANDLE_VOLUME) +
@@ -212,7 +212,8 @@ static bool read_candle(const char *text, size_t length, uint32_t *event, int64_
     const char *digits = end;
     while (end - digits < 9 && digits[-1] >= '0' && digits[-1] <= '9')
         digits--;
-    if (*end != '.' || digits == end || memcmp(digits - LENGTH(CANDLE_VOLUME), CANDLE_VOLUME, LENGTH(CANDLE_VOLUME)) != 0)
+    if (*end != '.' || digits == end ||
+        memcmp(digits - LENGTH(CANDLE_VOLUME), CANDLE_VOLUME, LENGTH(CANDLE_VOLUME)) != 0)
         return false;
     uint32_t number = 0;
     for (const char *digit = digits; digit < end; digit++)
@@ -258,7 +259,7 @@ static void miss(struct client *client)
     advance(client);
 }
 
-/* Whether an event was given up as lost; it is no longer. */
+/* Whether an event was counted as missing. It no longer is afterwards. */
 static bool found(struct client *client, uint32_t event)
 {
     for (uint32_t i = 0; i < client->missing_count; i++)
@@ -293,7 +294,7 @@ static void count_delivery(int64_t published_us, size_t wire_bytes)
     count_latency(now_us - published_us);
 }
 
-/* One that is not the one that is due. */
+/* Takes an event that is not the next one due. */
 static void take_stray(struct client *client, uint32_t event, int64_t published_us, size_t wire_bytes)
 {
     const struct set *set = client->set;
@@ -316,7 +317,7 @@ static void take_stray(struct client *client, uint32_t event, int64_t published_
     count_delivery(published_us, wire_bytes);
 }
 
-/* Takes a text if it is a candle; `wire_bytes` is the length of its frame. */
+/* Takes a text if it is a candle. `wire_bytes` is the length of its frame. */
 bool take_event(struct client *client, const char *text, size_t length, size_t wire_bytes)
 {
     struct known *due = &known[client->next % KNOWN];
@@ -357,7 +358,7 @@ void forget_latencies(void)
     greatest_us = 0;
 }
 
-/* The least bound of a bucket that the given share of the latencies does not exceed. */
+/* Returns the lowest upper bound of a bucket that this share of the latencies does not exceed. */
 int64_t latency_us(double share)
 {
     uint64_t total = 0, below = 0;

@@ -1,4 +1,4 @@
-/* What the parts of the load generator share. */
+/* Shared by the parts of the load generator: types, state, and the functions of each part. */
 #ifndef LOAD_H
 #define LOAD_H
 
@@ -14,32 +14,32 @@ struct text {
     size_t length;
 };
 
-/* What some of the clients subscribe to, and the channels that it matches. */
+/* The subscriptions of some of the clients, and the channels that they match. */
 struct set {
     struct text *requests; /* the subscribe messages */
     uint32_t request_count;
     uint32_t *channels; /* ascending */
     uint32_t size;
-    uint32_t readers; /* clients that have it and read */
+    uint32_t readers; /* clients with this set that read */
 };
 
 enum state { IDLE, SHAKING, SUBSCRIBING, READY, CLOSING };
 
 struct client {
-    int fd; /* -1 while there is none */
+    int fd; /* -1 while not connected */
     enum state state;
     bool deaf;
     uint32_t replies; /* subscribe messages answered */
     const struct set *set;
-    uint32_t next;     /* the event that is due */
+    uint32_t next;     /* the event that must arrive next */
     uint32_t position; /* of its channel in the set */
-    uint32_t *missing; /* events that were due before one that came, ascending */
+    uint32_t *missing; /* events that should have preceded one that arrived, ascending */
     uint32_t missing_count;
     uint32_t missing_capacity;
-    uint8_t *tail; /* the beginning of a frame (or of the server's handshake) whose rest has not come */
+    uint8_t *tail; /* the beginning of a frame (or of the server's handshake) whose rest has not arrived */
     size_t tail_length;
     size_t tail_capacity;
-    struct inflation *inflation; /* NULL: permessage-deflate was not agreed on */
+    struct inflation *inflation; /* NULL without permessage-deflate */
 };
 
 enum dialect { PLAIN, SOCKET_IO };
@@ -55,13 +55,13 @@ struct options {
     bool deflate;
 };
 
-/* What has come in since the start, and wrong. */
+/* Deliveries since the start, and the faults among them. */
 struct counts {
     uint64_t received, duplicated, misordered, altered, foreign, closed, protocol_errors, deflated;
-    int close_code; /* of the first client that was closed with one */
+    int close_code; /* of the first client that was closed with a code */
 };
 
-/* What has come in since `measure`. */
+/* Deliveries since `measure`. */
 struct measured {
     uint64_t deliveries, compressed, wire_bytes;
 };

@@ -1,15 +1,15 @@
-/* The load generator: many WebSocket clients in one epoll loop, every delivery checked against what was published.
+/* The load generator: many WebSocket clients in one epoll loop, every delivery checked against the published event.
  *
  * Key: environment variable TORNADO_BRIDGE_API_KEY.
- * stdin, one command a line:
- *   open N     open clients up to N and subscribe them; answered `opened N SECONDS`
- *   close      close them all; answered `closed all`
- *   measure    forget the latencies and the bytes so far
- *   expect E   answered `received E` once every client that reads has its share of the events 0 to E - 1
- *   (the end)  wait LINGER_MS for strays, report, exit
- * stdout, one line each: the answers, `sample TEXT` (the first event that came), `closed` (the server closed a client,
- * told once), and at the end `report {JSON}`.
- * Exit status: 0 with a report, 1 without one (the reason on stderr).
+ * stdin, one command per line:
+ *   open N     open clients up to N and subscribe them; answered by `opened N SECONDS`
+ *   close      close all clients; answered by `closed all`
+ *   measure    forget the latencies and bytes so far
+ *   expect E   answered by `received E` once every client that reads has its share of the events 0 to E - 1
+ *   (the end)  wait LINGER_MS for late deliveries, report, exit
+ * stdout, one per line: the answers, `sample TEXT` (the first event that arrived), `closed` (once, when the server has
+ * closed a client), and at the end `report {JSON}`.
+ * Exit status: 0 with a report, 1 without one, with the reason on stderr.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -94,11 +94,11 @@ static void obey(const char *command)
         expected_deliveries = deliveries_due(number);
         expect_pending = true;
     } else {
-        die("no command: %s", command);
+        die("unknown command: %s", command);
     }
 }
 
-/* Whether stdin is still open. */
+/* Obeys the commands that have arrived. Returns false at the end of stdin. */
 static bool read_commands(void)
 {
     static char line[256];
@@ -187,7 +187,7 @@ static enum dialect dialect(const char *name)
         return PLAIN;
     if (strcmp(name, "socketio") == 0)
         return SOCKET_IO;
-    die("%s: no dialect", name);
+    die("%s: unknown dialect", name);
 }
 
 static void read_options(int argc, char **argv)
@@ -214,14 +214,14 @@ static void read_options(int argc, char **argv)
         }
     }
     if (!options.port || !options.clients || !options.channels_file || !options.sets_file || !options.timeout_seconds)
-        die("wanted: --port P --clients N --channels FILE --sets FILE --timeout SECONDS");
+        die("usage: --port P --clients N --channels FILE --sets FILE --timeout SECONDS");
 #ifndef WITH_DEFLATE
     if (options.deflate)
         die("built without permessage-deflate");
 #endif
 }
 
-/* The deaf ones are spread evenly over all. */
+/* Deaf clients are spread evenly over all clients. */
 static void make_clients(void)
 {
     clients = allocate(options.clients, sizeof *clients);

@@ -11,7 +11,7 @@ enum { TIMESTAMP, OPEN, HIGH, LOW, CLOSE_PRICE, VOLUME, FIELDS };
 
 static const struct text field_names[FIELDS] = {{"timestamp", 9}, {"open", 4},  {"high", 4},
                                                 {"low", 3},       {"close", 5}, {"volume", 6}};
-/* What stands before each in the envelope. */
+/* The text before each field in the envelope. */
 static const struct text field_heads[FIELDS] = {{"", 0},
                                                 {"\",\"open\":\"", 10},
                                                 {"\",\"high\":\"", 10},
@@ -27,7 +27,7 @@ static int field_named(struct text name)
     return FIELDS;
 }
 
-/* Parses all of the payload, an object; `fields` are the numbers as they are written. */
+/* Parses the whole payload, an object. `fields` become the numbers as they are written. */
 static bool parse_candle(struct text payload, struct text *fields)
 {
     struct json json = {payload.at, payload.at + payload.length};
@@ -50,8 +50,8 @@ static bool parse_candle(struct text payload, struct text *fields)
     return true;
 }
 
-/* Writes a number in plain notation without trailing zeros, from its digits and not through a float; returns the end,
- * or NULL for one that is longer than MAX_DIGITS or has a larger exponent. */
+/* Writes a number in plain notation without trailing zeros, from its digits and not through a float. Returns the end,
+ * or NULL where the number is longer than MAX_DIGITS or its exponent is larger. */
 static char *put_decimal(char *out, struct text number)
 {
     char digits[MAX_DIGITS];
@@ -69,7 +69,7 @@ static char *put_decimal(char *out, struct text number)
             digits[count++] = *at;
             point += !fraction;
         } else {
-            point -= fraction; /* a zero before the first digit that counts */
+            point -= fraction; /* a zero before the first significant digit */
         }
     }
     if (at < end) {
@@ -100,7 +100,7 @@ static char *put_decimal(char *out, struct text number)
     return out;
 }
 
-/* Writes epoch milliseconds as `YYYY-MM-DDThh:mm:ss.mmmZ`; the second before is remembered. */
+/* Writes epoch milliseconds as `YYYY-MM-DDThh:mm:ss.mmmZ`. The text of the last second is remembered. */
 static char *put_timestamp(char *out, struct text number)
 {
     static char known[32];
@@ -131,7 +131,7 @@ static char *put_timestamp(char *out, struct text number)
     return out;
 }
 
-/* The frame of an event, in space that the next one takes; its `at` is NULL for an invalid event. */
+/* Returns the frame of an event, in space that the next event reuses. Its `at` is NULL for an invalid event. */
 struct text frame_candle(const struct source *source, struct text payload)
 {
     static char space[4 + 512 + FIELDS * (16 + MAX_DECIMAL)];

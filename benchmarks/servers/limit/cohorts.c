@@ -1,4 +1,4 @@
-/* Cohorts: clients join the one of their subscriptions and leave it again. */
+/* Cohorts: a client joins the cohort of its subscriptions, and leaves it when they change. */
 #include <stdlib.h>
 
 #include "limit.h"
@@ -54,7 +54,7 @@ void leave_cohort(struct client *client)
         forget_cohort(cohort);
 }
 
-/* Moves the client to the cohort of that set, which is sorted. */
+/* Moves the client to the cohort of a sorted set. */
 void join_cohort(struct client *client, struct subscription **set, uint32_t count)
 {
     struct cohort *cohort = count ? find_cohort(set, count) : NULL;

@@ -20,8 +20,8 @@ void start_compression(void)
         die("zlib does not start");
 }
 
-/* The frames of a batch compressed. Every batch starts with an empty window, so clients that skip one can read on;
- * within it, a message refers to those before. */
+/* Compresses the frames of a batch. Every batch starts with an empty window, so a client that skipped one can read on.
+ * Within a batch, messages refer to earlier ones. */
 struct text deflate_frames(struct text frames)
 {
     static struct buffer out, message;
@@ -54,7 +54,7 @@ struct text deflate_frames(struct text frames)
     return (struct text){out.bytes, out.length};
 }
 
-/* Returns the length of the message, or SIZE_MAX if it cannot be had. */
+/* Returns the length of the message, or SIZE_MAX for an invalid one. */
 size_t inflate_message(const char *bytes, size_t length, char *message, size_t room)
 {
     inflateReset(&inflater);

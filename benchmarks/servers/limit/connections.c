@@ -1,4 +1,4 @@
-/* Connections: accepted, read, and waited for with epoll. */
+/* Connections: they are accepted and read in one epoll loop. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
@@ -11,7 +11,7 @@
 
 #define CLIENT_READ 65536
 
-static char *client_space; /* MAX_REQUEST + MAX_CLIENT_MESSAGE for what is unread, then CLIENT_READ */
+static char *client_space; /* MAX_REQUEST + MAX_CLIENT_MESSAGE for unread bytes, then CLIENT_READ */
 static int listener = -1;
 
 /* Listens on the loopback interface and returns the port. */
@@ -32,7 +32,7 @@ uint16_t open_port(void)
     return ntohs(address.sin_port);
 }
 
-/* Makes the poller with Redis and the port in it, and the space that clients are read into. */
+/* Makes the poller with Redis and the port in it, and the space for the bytes of clients. */
 void prepare_connections(void)
 {
     client_space = allocate(MAX_REQUEST + MAX_CLIENT_MESSAGE + CLIENT_READ + 1);

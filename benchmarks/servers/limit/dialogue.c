@@ -1,4 +1,4 @@
-/* What clients say: their frames (RFC 6455), and the subscriptions that they ask for. */
+/* The dialogue: frames from clients (RFC 6455), and changes of their subscriptions. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,7 +7,7 @@
 #define CHANNELS_PER_MESSAGE 20 /* the limit of the v1 contract */
 #define MAX_SUBSCRIPTIONS 1000
 
-/* Adds to or takes from a sorted set; returns its new size. */
+/* Adds a subscription to a sorted set or removes it. Returns the new size. */
 static uint32_t change_set(struct subscription **set, uint32_t count, struct subscription *one, bool add)
 {
     uint32_t place = 0;
@@ -92,7 +92,7 @@ static void take_message(struct client *client, struct text message)
     send_frame(client, TEXT, reply, (size_t)(out - reply));
 }
 
-/* Takes one frame; returns its length, or 0 if it is not all there (or the client is gone). */
+/* Takes one frame. Returns its length, or 0 if it is incomplete or the client is gone. */
 size_t take_frame(struct client *client, char *bytes, size_t available)
 {
     if (available < 2)

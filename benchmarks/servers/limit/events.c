@@ -9,7 +9,7 @@ static struct table sources;
 static struct cohort *due; /* the first of those with frames to send */
 static uint64_t event_number;
 
-/* Whether it is `candles:PART:PART` of printable characters that need no escape in JSON; finds the parts. */
+/* Whether a channel is `candles:PART:PART` of printable characters without escapes in JSON. Then sets the parts. */
 bool split_channel(struct text channel, struct text *symbol, struct text *timeframe)
 {
     const size_t kind = LENGTH("candles:");
@@ -53,7 +53,7 @@ static void open_source(struct source *source)
     source->valid = true;
 }
 
-/* Sends the frames due of every cohort. */
+/* Sends each cohort its frames. */
 void flush(void)
 {
     while (due) {
@@ -74,7 +74,7 @@ void take_event(struct text channel, struct text payload)
     if (source->valid)
         frame = frame_candle(source, payload);
     if (!frame.at) {
-        fprintf(stderr, "limit: no candle on %.*s\n", (int)channel.length, channel.at);
+        fprintf(stderr, "limit: invalid candle on %.*s\n", (int)channel.length, channel.at);
         return;
     }
     struct text deflated = frame;

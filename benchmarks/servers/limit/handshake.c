@@ -40,7 +40,7 @@ static void sha1_block(uint32_t *state, const uint8_t *block)
     state[4] += e;
 }
 
-/* The base64 of the SHA-1 of the key and RFC 6455's suffix: 60 bytes, so two blocks. */
+/* Writes the base64 of the SHA-1 of the key and the suffix of RFC 6455. These are 60 bytes, so two blocks. */
 static void make_accept(struct text key, char accept[29])
 {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -64,7 +64,7 @@ static void make_accept(struct text key, char accept[29])
     accept[28] = '\0';
 }
 
-/* The value of a header field, empty if there is none. The request ends with an empty line. */
+/* Returns the value of a header field, empty where it is missing. The request must end with an empty line. */
 static struct text header(const char *request, const char *name)
 {
     size_t length = strlen(name);
@@ -81,8 +81,8 @@ static struct text header(const char *request, const char *name)
     return (struct text){"", 0};
 }
 
-/* Whether compressed frames can be what was offered: with `server_no_context_takeover` each message would need a
- * context of its own, and `server_max_window_bits` may ask for a smaller window than the shared one. */
+/* Whether the shared compressed frames suit the client's offers. `server_no_context_takeover` would need a context per
+ * message, and `server_max_window_bits` may ask for a smaller window than the shared one. */
 static bool offers_deflate(struct text offers)
 {
     const char *at = offers.at, *end = at + offers.length;
@@ -139,7 +139,7 @@ static void upgrade(struct client *client, const char *request)
     }
 }
 
-/* Takes the request; returns its length, or 0 if it is not all there (or the client is gone). */
+/* Takes the request. Returns its length, or 0 if it is incomplete or the client is gone. */
 size_t take_request(struct client *client, char *bytes, size_t available)
 {
     char *end = memmem(bytes, available, "\r\n\r\n", 4);
@@ -149,7 +149,7 @@ size_t take_request(struct client *client, char *bytes, size_t available)
         answer_and_drop(client, "400 Bad Request");
         return 0;
     }
-    char first_after = end[4]; /* of a frame, or of the space beyond what was read */
+    char first_after = end[4]; /* the first byte of a frame, or of unused space */
     end[4] = '\0';
     upgrade(client, bytes);
     end[4] = first_after;

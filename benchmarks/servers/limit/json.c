@@ -11,7 +11,7 @@ static void skip_blanks(struct json *json)
         json->at++;
 }
 
-/* Takes that character and blanks around it. */
+/* Takes that character and the blanks around it. */
 bool take(struct json *json, char wanted)
 {
     skip_blanks(json);
@@ -34,7 +34,7 @@ static bool take_escape(struct json *json)
     return true;
 }
 
-/* Takes a string; `text` is what stands between the quotes, with its escapes. */
+/* Takes a string. `text` becomes the characters between the quotes, escapes as they are. */
 bool take_string(struct json *json, struct text *text)
 {
     if (json->at == json->end || *json->at != '"')

@@ -1,4 +1,4 @@
-/* What the parts of the limit server share: types, state, and each part's functions. */
+/* Shared by the parts of the limit server: types, state, and the functions of each part. */
 #ifndef LIMIT_H
 #define LIMIT_H
 

@@ -1,4 +1,4 @@
-/* The limit server: what the socket calls allow, in plain C, as the lower bound that others are measured against.
+/* The limit server: plain C and little more than the socket calls, as the lower bound for all other servers.
  *
  * It has one thread and one epoll loop. Each event of Redis is parsed once and framed once. Clients with equal
  * subscriptions are a cohort and share the bytes.

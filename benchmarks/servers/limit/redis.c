@@ -14,7 +14,7 @@ int redis;
 
 static struct buffer redis_unread;
 
-/* Takes a line that is a type and a number. */
+/* Takes a line with a type and a number. */
 static bool take_count(struct json *reply, char type, long *count)
 {
     const char *line = reply->at, *end = memchr(line, '\n', (size_t)(reply->end - line));
@@ -56,7 +56,7 @@ static bool take_push(struct json *reply, bool *confirmed)
     return true;
 }
 
-/* Takes all that one read brings, then sends it. Returns whether the subscription was confirmed in it. */
+/* Reads once, takes all whole messages, and sends their frames. Returns whether the read confirmed the subscription. */
 bool read_redis(void)
 {
     bool confirmed = false;

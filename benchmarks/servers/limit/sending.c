@@ -1,4 +1,4 @@
-/* Bytes to clients: frames, and what the kernel does not take at once. */
+/* Sending: frames for clients, and the bytes that the kernel does not take at once. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,7 @@ static void forget_unsent(struct client *client)
         client->lagging_after->lagging_before = client->lagging_before;
 }
 
-/* Closes the connection. The client leaves its cohort later, as that may be just being sent to. */
+/* Closes the connection. The client leaves its cohort later, because frames may be on their way to that cohort. */
 void drop(struct client *client)
 {
     if (client->fd < 0)
@@ -124,7 +124,7 @@ void drop_stuck(void)
     }
 }
 
-/* Writes the head of a frame; returns its length, 2, 4 or 10. */
+/* Writes the head of a frame. Returns its length: 2, 4 or 10. */
 size_t put_head(char *at, int first, size_t length)
 {
     at[0] = (char)first;
@@ -160,7 +160,7 @@ void refuse(struct client *client, int code)
     drop(client);
 }
 
-/* One send per client: the plain bytes, or the compressed ones to those that take them. */
+/* Sends once per client: the compressed bytes where the client takes them, else the plain ones. */
 void send_to_cohort(struct cohort *cohort, struct text plain, struct text deflated)
 {
     for (uint32_t i = 0; i < cohort->count; i++) {

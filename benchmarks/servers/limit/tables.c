@@ -1,4 +1,4 @@
-/* Tables from names to what is kept under them. */
+/* Tables: from names to channels, cohorts and sources. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +21,7 @@ static uint64_t hash_of(const char *name, size_t length)
     return hash ^ hash >> 32;
 }
 
-/* The member of that name; if there is none, a new one of `size` bytes, zero but for its `named`. */
+/* Returns the member with that name. A missing one is added with `size` bytes, all zero except `named`. */
 void *find_or_add(struct table *table, const void *name, size_t length, size_t size)
 {
     uint64_t hash = hash_of(name, length);

@@ -37,7 +37,7 @@ def test_the_load_generator_names_its_options(program: Path) -> None:
     done = subprocess.run([program, "--port", "1"], capture_output=True, text=True, timeout=10, check=False)
     assert (done.returncode, done.stderr) == (
         1,
-        "load: wanted: --port P --clients N --channels FILE --sets FILE --timeout SECONDS\n",
+        "load: usage: --port P --clients N --channels FILE --sets FILE --timeout SECONDS\n",
     )
 
 

@@ -12,9 +12,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-const maxExponent = 64 // what is longer in plain notation is no price
+const maxExponent = 64 // a price is shorter than this in plain notation
 
-// candle is what Redis brings; the numbers stay as they were written.
+// candle is a payload from Redis; the numbers stay as they were written.
 type candle struct {
 	Timestamp      int64       `json:"timestamp"`
 	Open           json.Number `json:"open"`
@@ -100,7 +100,7 @@ func encode(channel string, payload []byte) ([]byte, error) {
 	return json.Marshal(envelope{Type: "candle_close", Channel: channel, Data: data})
 }
 
-// plain is the number without exponent and trailing zeros, exact.
+// plain returns the exact number without exponent and trailing zeros.
 func plain(number string) (string, error) {
 	if number == "" {
 		return "", errors.New("a price is missing")
@@ -110,7 +110,7 @@ func plain(number string) (string, error) {
 		if err != nil || power < -maxExponent || power > maxExponent {
 			return "", fmt.Errorf("%q is not a price", number)
 		}
-		value, _ := new(big.Rat).SetString(number) // a number in JSON is one here
+		value, _ := new(big.Rat).SetString(number) // every JSON number is valid here
 		_, fraction, _ := strings.Cut(mantissa, ".")
 		number = value.FloatString(len(fraction) + maxExponent)
 	}

@@ -25,7 +25,7 @@ func newClient(hub *hub, connection *websocket.Conn) *client {
 	return &client{hub: hub, connection: connection, outbox: make(chan *websocket.PreparedMessage, outboxMessages)}
 }
 
-// read hands what the client asks for to the hub, until the client is gone.
+// read passes the client's requests to the hub until the client is gone.
 func (c *client) read() {
 	defer c.connection.Close()
 	defer func() { c.hub.departures <- c }()
@@ -46,7 +46,7 @@ func (c *client) read() {
 	}
 }
 
-// write sends what the hub put into the outbox, one message at a time, and pings.
+// write sends the messages of the outbox one by one, and pings.
 func (c *client) write() {
 	ticker := time.NewTicker(pingPeriod)
 	defer ticker.Stop()

@@ -9,7 +9,7 @@ import (
 
 type clients map[*client]struct{}
 
-// hub knows who subscribed to what; all its state belongs to the goroutine of run.
+// hub knows the subscribers of each channel; all its state belongs to the goroutine of run.
 type hub struct {
 	arrivals    chan *client
 	departures  chan *client
@@ -19,7 +19,7 @@ type hub struct {
 	connected   clients
 }
 
-// request is what a client asked for.
+// request is a client's change of its subscriptions.
 type request struct {
 	client   *client
 	Action   string   `json:"action"`

@@ -1,4 +1,4 @@
-// What all servers share: their options, the candles of Redis as envelopes, and what clients ask for.
+// Shared by all servers: their options, the candles of Redis as envelopes, and the requests of clients.
 
 import { parseArgs } from "node:util";
 import { Redis } from "ioredis";
@@ -17,7 +17,7 @@ export function readOptions() {
   });
   const key = process.env.TORNADO_BRIDGE_API_KEY;
   if (!values["redis-url"] || !values.exchange || !key) {
-    console.error("wanted: --redis-url URL --exchange ID:NAME, and TORNADO_BRIDGE_API_KEY in the environment");
+    console.error("usage: --redis-url URL --exchange ID:NAME, and TORNADO_BRIDGE_API_KEY in the environment");
     process.exit(2);
   }
   return {

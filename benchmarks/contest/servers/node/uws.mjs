@@ -5,14 +5,14 @@ import { ENDPOINT, envelope, followCandles, obey, readOptions, sayListening, sub
 
 const options = readOptions();
 if (!uWS._cfg) {
-  // Where the package has no binary for this Node it takes ws instead, which is not what is to be measured.
+  // Without a binary for this Node the package falls back to ws, which must not be measured under this name.
   console.error("uWebSockets.js has no binary for this version of Node");
   process.exit(1);
 }
 
 // Topics are plain names here, so a wildcard is a topic of its own, and each event is published on four. A client must
-// get it once: one topic that lies inside another of the client's is not subscribed to. What then still overlaps is a
-// pair like `candles:A:*` and `candles:*:1m`; clients with such a pair are served one by one.
+// get it once, so a topic inside another topic of the client is left out. Pairs like `candles:A:*` and `candles:*:1m`
+// still overlap; clients with such a pair are served one by one.
 const servedByHand = new Set();
 
 function lies(inner, outer) {

@@ -52,7 +52,7 @@ sockets.on("connection", (client, request) => {
   });
 });
 
-// A client that several subscriptions lead to is in the result once.
+// A client with several matching subscriptions is in the result once.
 function subscribersOf(channel) {
   const sets = subscriptionsOf(channel)
     .map((subscription) => subscribers.get(subscription))

@@ -1,11 +1,11 @@
 // ws and ioredis with joining written by hand: one frame per event, one write per client and turn of the loop.
 //
-// A frame is made once per event and shared. Clients with equal subscriptions are a cohort, for which the frames due
-// are joined once. ws does the handshake, reads and answers; events go past it to the socket, which is sound as ws
-// without compression writes to that socket at once and in order. With --compression a frame is compressed once and
-// shared: each in a context of its own, since Node has no public way to compress several messages in one context
-// without a callback in between. So the server never refers to earlier messages (serverNoContextTakeover), and ws
-// itself compresses nothing.
+// A frame is made once per event and shared. Clients with equal subscriptions are a cohort, and their pending frames
+// are joined once. ws does the handshake, reads and answers. Events are written to the socket directly, which is
+// safe because ws without compression writes to the socket at once and in order. With --compression a frame is
+// compressed once and shared, each in a context of its own, because Node has no public function that compresses
+// several messages in one context without a callback in between. So the server never refers to earlier messages
+// (serverNoContextTakeover), and ws itself compresses nothing.
 
 import { createServer } from "node:http";
 import { constants, deflateRawSync } from "node:zlib";
@@ -50,7 +50,7 @@ function findCohort(subscriptions) {
 }
 
 function join(client) {
-  flush(); // what is due is due to the cohorts as they are
+  flush(); // pending frames belong to the cohorts before the change
   leave(client);
   if (client.subscriptions.size) {
     client.cohort = findCohort(client.subscriptions);
@@ -121,7 +121,7 @@ function textFrame(text) {
 }
 
 function deflatedFrame(text) {
-  // What a flush ends with (RFC 7692 section 7.2.1) is cut off.
+  // The four bytes at the end of a flush are removed (RFC 7692 section 7.2.1).
   const body = deflateRawSync(text, { level: 1, finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4);
   return Buffer.concat([Buffer.from(frameHead(TEXT | COMPRESSED, body.length)), body]);
 }
@@ -185,7 +185,7 @@ await followCandles(options, (channel, candle) => {
   const frame = textFrame(text);
   const deflated = found.some((cohort) => cohort.deflating) ? deflatedFrame(text) : frame;
   if (!due.length) {
-    setImmediate(flush); // after all that the socket of Redis had, which may be several reads
+    setImmediate(flush); // after all messages that have arrived, which may take several reads
   }
   for (const cohort of found) {
     if (!cohort.frames.length) {
