@@ -1,1 +1,1 @@
-"""Measurements of the server beside what people would write instead: `python -m benchmarks --help`."""
+"""Measurements of the bridge. Guards of its cost stand here, the contest with other servers in `contest`."""

@@ -1,7 +1,7 @@
-"""How a healthy client fares while another floods: its round trip, and what the server's process grows by.
+"""The round trip of a healthy client while another client floods, and the growth of the server's memory.
 
-`python -m benchmarks.floods` floods for a few seconds in each way, with a good key and with a bad one, reading what
-comes back or not. The server has one processor, redis-server, the healthy client and the flood share the other.
+`python -m benchmarks.floods` sends each flood for a few seconds with a good key and with a bad one. The server has one
+processor. Redis, the healthy client and the flood share the other one.
 """
 
 import argparse
@@ -11,13 +11,14 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bus import redis_server
-from benchmarks.systems import SYSTEMS, Installed, Serving, serving
+from benchmarks import systems
+from benchmarks.rig.bus import redis_server
+from benchmarks.rig.system import Installed, Serving, serving
 
-# One masked frame of each kind; the mask is zero, which is as good as any.
+# Masked frames. The mask is zero, which RFC 6455 allows and which leaves the payload as it is.
 TINY_TEXT = bytes((0x81, 0x81, 0, 0, 0, 0)) + b"x"
 EMPTY_FRAGMENT = bytes((0x00, 0x80, 0, 0, 0, 0))
 FIRST_FRAGMENT = bytes((0x01, 0x80, 0, 0, 0, 0))
@@ -31,7 +32,7 @@ PROBE_INTERVAL = 0.005
 
 @dataclass(frozen=True)
 class Flood:
-    """What is sent over and over, after what, and whether what comes back is read."""
+    """A frame that is sent without end, the bytes before it, and whether the flooding client reads the answers."""
 
     name: str
     frame: bytes
@@ -50,13 +51,11 @@ FLOODS = (
 )
 
 
-# With the limits that it ships with.
-_BRIDGE = SYSTEMS[0]
-SHIPPED = Installed(replace(_BRIDGE, argv=_BRIDGE.argv[: _BRIDGE.argv.index("--max-connections-per-key")]))
+SHIPPED = Installed(systems.SHIPPED)
 
 
 def processors() -> tuple[int, int]:
-    """Return the server's processor and that of all others; the same one where there is no other."""
+    """Return the processor of the server and that of the rest. A machine with one processor has it for both."""
     available = sorted(os.sched_getaffinity(0))
     return available[0], available[-1]
 
@@ -72,7 +71,7 @@ class Result:
 
 
 def opened(server: Serving, key: str) -> socket.socket:
-    """Return a socket past the opening handshake, unread."""
+    """Open a connection and complete the opening handshake. Nothing that follows it has been read."""
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=5)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.sendall(
@@ -87,7 +86,7 @@ def opened(server: Serving, key: str) -> socket.socket:
 
 
 class Flooder:
-    """Floods from threads of its own, with a new connection whenever the last one was cut."""
+    """A thread that floods, and connects anew whenever the server has closed its connection."""
 
     def __init__(self, server: Serving, key: str, flood: Flood) -> None:
         self._server = server
@@ -100,6 +99,7 @@ class Flooder:
         self._thread.start()
 
     def end(self) -> None:
+        """End the flood and wait for its thread."""
         self._ended.set()
         self._thread.join(10)
 
@@ -138,12 +138,12 @@ class Flooder:
 
 
 def resident(pid: int) -> int:
-    """Return the bytes of a process that are in memory."""
+    """Return the size of a process's resident set in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def probe(connection: socket.socket, seconds: float) -> list[float]:
-    """Ping for a while, one ping at a time, and return the round trips."""
+    """Ping for that long, one ping at a time, and return the round trips in ascending order."""
     trips: list[float] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -158,6 +158,7 @@ def probe(connection: socket.socket, seconds: float) -> list[float]:
 
 
 def measure(server: Serving, key: str, flood: Flood | None, seconds: float) -> Result:
+    """Measure a healthy client beside a flood with that key, or alone."""
     with opened(server, server.key) as healthy:
         before = resident(server.process.pid)
         flooder = None if flood is None else Flooder(server, key, flood)
@@ -172,6 +173,7 @@ def measure(server: Serving, key: str, flood: Flood | None, seconds: float) -> R
 
 
 def row(name: str, result: Result) -> str:
+    """Return a result as a row of the table."""
     p50, p99 = (result.trips[int(len(result.trips) * part)] * 1e3 for part in (0.5, 0.99))
     return (
         f"| {name} | {p50:.1f} | {p99:.1f} | {result.trips[-1] * 1e3:.1f} | {result.growth / 2**20:.1f} "
@@ -181,7 +183,7 @@ def row(name: str, result: Result) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.floods", description="Prints a Markdown table.")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each flood")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of each flood (default %(default)s)")
     options = parser.parse_args()
     server_processor, other = processors()
     os.sched_setaffinity(0, {other})

@@ -1,7 +1,7 @@
-"""How the server's cost grows: fitted to what was measured.
+"""How the server's cost grows: the cost of each cause, fitted to the measured bursts.
 
-A burst costs so much for its turn of the loop, for each event, each cohort that has any of it, each send and each
-delivery. The five are the ones, none below zero, that come closest to the measured costs, in proportion to these.
+A burst costs a turn of the loop, and so much for each event, each cohort with any of its events, each send and each
+delivery. The fitted costs are those, none below zero, whose sums are closest to the measured costs in proportion.
 """
 
 import functools
@@ -9,49 +9,49 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.records import Contest, Measurement, Results, void
-from benchmarks.workloads import Kind, matched
+from benchmarks.rig.records import Measurement, Results, Scenario, void
+from benchmarks.rig.workloads import Kind, matched
 
 SYSTEM = "tornado_bridge"
-# What is published once a second finds the processor's caches cold, and costs more than the same work in turn.
+# Workloads that publish once per second are left out: the processor's caches are cold, and the same work costs more.
 FITTED = ("burst", "mixed", "zipf", "lone", "ingest")
 CAUSES = ("turn", "event", "cohort", "send", "delivery")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One contest: how often each cause was there in a burst, and how many microseconds the burst took."""
+    """One scenario: the number of each cause in a burst, and the microseconds that the burst took."""
 
-    contest: Contest
+    scenario: Scenario
     counts: tuple[float, ...]
     cost: float
 
 
 @dataclass(frozen=True)
 class Growth:
-    """Microseconds of each cause, and what they were fitted to."""
+    """The microseconds of each cause, and the points that they were fitted to."""
 
     costs: tuple[float, ...]
     points: Sequence[Point]
 
     def of(self, counts: Sequence[float]) -> float:
-        """Microseconds of a burst of so many turns, events, cohorts, sends and deliveries."""
+        """Return the microseconds of a burst with so many turns, events, cohorts, sends and deliveries."""
         return sum(cost * count for cost, count in zip(self.costs, counts, strict=True))
 
 
 def fit(results: Results) -> Growth | None:
-    """The growth of the server's cost; None where too little was measured to tell the causes apart."""
-    points = [point for contest in results.contests() if (point := _point(results, contest)) is not None]
+    """Fit the growth of the server's cost. None where too few scenarios were measured to separate the causes."""
+    points = [point for scenario in results.scenarios() if (point := _point(results, scenario)) is not None]
     if len(points) <= len(CAUSES):
         return None
     return Growth(_least_squares(points), points)
 
 
-def _point(results: Results, contest: Contest) -> Point | None:
-    rounds = results.of(contest).get(SYSTEM, [])
-    if contest.deflate or contest.workload not in FITTED or not rounds or void(rounds):
+def _point(results: Results, scenario: Scenario) -> Point | None:
+    rounds = results.of(scenario).get(SYSTEM, [])
+    if scenario.deflate or scenario.workload not in FITTED or not rounds or void(rounds):
         return None
-    return Point(contest, _counts(contest), statistics.median(map(_cost, rounds)))
+    return Point(scenario, _counts(scenario), statistics.median(map(_cost, rounds)))
 
 
 def _cost(one: Measurement) -> float:
@@ -59,21 +59,21 @@ def _cost(one: Measurement) -> float:
 
 
 @functools.cache
-def _counts(contest: Contest) -> tuple[float, ...]:
-    """What a burst consists of, on average, from what the clients subscribe to."""
-    workload = contest.record
+def _counts(scenario: Scenario) -> tuple[float, ...]:
+    """Return how many of each cause a burst has on average, computed from the clients' subscriptions."""
+    workload = scenario.record
     listed = workload.instruments
     share = workload.burst / len(listed)
     # Events of a burst that each set of subscriptions covers.
-    covered = [len(matched(chosen, listed)) * share for chosen in workload.sets(listed, contest.clients)]
-    clients = contest.clients if workload.kind is Kind.BURSTS else 1
+    covered = [len(matched(chosen, listed)) * share for chosen in workload.sets(listed, scenario.clients)]
+    clients = scenario.clients if workload.kind is Kind.BURSTS else 1
     due = [covered[client % len(covered)] for client in range(clients)]
     cohorts = sum(min(1.0, events) for events in covered)
     return 1.0, float(workload.burst), cohorts, sum(min(1.0, events) for events in due), sum(due)
 
 
 def _least_squares(points: Sequence[Point]) -> tuple[float, ...]:
-    """Leave out the cause that came out lowest, below zero, until there is none."""
+    """Fit all causes, and again without the lowest one as long as that is below zero."""
     kept = list(range(len(CAUSES)))
     while True:
         rows = [[point.counts[cause] / point.cost for cause in kept] for point in points]
@@ -89,7 +89,7 @@ def _least_squares(points: Sequence[Point]) -> tuple[float, ...]:
 
 
 def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
-    """Gauss's elimination, with the largest pivot first."""
+    """Solve the equations by Gauss's elimination, with the largest pivot first."""
     size = len(right)
     rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
     for column in range(size):
@@ -103,7 +103,7 @@ def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
 
 
 def markdown(growth: Growth, row: Callable[[Sequence[str]], str]) -> str:
-    """The fitted costs, and how far each contest is from them."""
+    """Return the fitted costs as a table, and another that compares them with each scenario."""
     lines = [
         "### How the cost grows",
         "",
@@ -111,11 +111,11 @@ def markdown(growth: Growth, row: Callable[[Sequence[str]], str]) -> str:
         row(("---", "---:")),
         *(row((cause, f"{cost:.2f}")) for cause, cost in zip(CAUSES, growth.costs, strict=True)),
         "",
-        row(("contest", "µs a burst, measured", "fitted", "ratio")),
+        row(("scenario", "µs per burst, measured", "fitted", "ratio")),
         row(("---", "---:", "---:", "---:")),
     ]
     for point in growth.points:
         fitted = growth.of(point.counts)
-        where = f"{point.contest.workload}, {point.contest.clients} clients"
+        where = f"{point.scenario.workload}, {point.scenario.clients} clients"
         lines.append(row((where, f"{point.cost:,.0f}", f"{fitted:,.0f}", f"{fitted / point.cost:.2f}")))
     return "\n".join(lines)

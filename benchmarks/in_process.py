@@ -1,4 +1,4 @@
-"""Bursts through relay and hub in one process, without Redis and sockets, for a tool that counts their instructions.
+"""Bursts through relay and hub in one process, without Redis or sockets, for tools that count instructions.
 
 `python -m benchmarks.in_process` calls MARK before and after the bursts of each case, and nowhere else.
 """
@@ -12,22 +12,30 @@ from dataclasses import dataclass
 
 import structlog
 
-from benchmarks.market import EXCHANGE_ID, EXCHANGE_NAME, MICROSECONDS, MILLISECONDS, TIMEFRAMES, Market, instruments
+from benchmarks.rig.market import (
+    EXCHANGE_ID,
+    EXCHANGE_NAME,
+    MICROSECONDS,
+    MILLISECONDS,
+    TIMEFRAMES,
+    Market,
+    instruments,
+)
 from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry
 from tornado_bridge.stream.cohort import Cohort, Send
 from tornado_bridge.stream.hub import Hub
 
-# A function of the C library that nothing else here calls.
+# A function of the C library that nothing else in this process calls.
 MARK = "getppid"
 
-# All of a burst are on channels of their own.
+# Per burst, each on a channel of its own.
 EVENTS = 50
-# Of the burst's events, those that each client with a set of its own gets.
+# Events of a burst that a client with a set of its own receives.
 OWN_EVENTS = 20
 BURSTS = 2
-# Python has adapted its bytecode to the types that it met, and the tables have grown, after a few.
+# After a few bursts Python has specialized its bytecode, and the tables have grown.
 WARM_UP = 4
 
 Messages = list[tuple[bytes, bytes]]
@@ -35,7 +43,7 @@ Messages = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Case:
-    """`clients` that all subscribe to the whole burst, or `own` ones that each subscribe to a set of their own."""
+    """`clients` subscribe to the whole burst; `own` further ones each subscribe to a set of their own."""
 
     clients: int = 0
     own: int = 0
@@ -48,7 +56,7 @@ CASES = (NOBODY, FEW, MANY, FEW_SETS, MANY_SETS)
 
 
 class Reader:
-    """A subscriber whose socket takes everything."""
+    """A subscriber whose socket takes all bytes at once."""
 
     window: int | None = None
 
@@ -57,14 +65,14 @@ class Reader:
         self.cohort: Cohort | None = None
 
     def offer(self, batch: bytes, frames: int) -> None:
-        raise AssertionError("nothing is held back for a reader")
+        raise AssertionError("a batch was held back for a reader")
 
     def fell_short(self, batch: bytes, sent: int) -> None:
-        raise AssertionError("the socket has taken everything")
+        raise AssertionError("the socket did not take all bytes")
 
 
 def bursts(market: Market, count: int) -> list[Messages]:
-    """What so many reads of Redis bring, all of one moment."""
+    """Return that many bursts as Redis delivers them, all with the same moment."""
     return [
         [
             (candle.instrument.source_channel.encode(), _stamped(candle.payload).encode())
@@ -79,7 +87,7 @@ def _stamped(payload: str) -> str:
 
 
 class Bridge:
-    """A relay and a hub with the clients of one case, whose sockets are `send`."""
+    """A relay and a hub with the clients of one case. `send` stands for their sockets."""
 
     def __init__(self, registry: Registry, case: Case, channels: Sequence[str], send: Send) -> None:
         self._case = case
@@ -89,7 +97,7 @@ class Bridge:
             self._hub,
             exchange=EXCHANGE_NAME,
             log=ThrottledLog(structlog.get_logger(__name__)),
-            # Stands still: under a tool that makes each call many times slower, none of them is slow.
+            # The clock stands still, because under valgrind every call would look slow to the relay.
             clock=float,
         )
         choice = random.Random(0)
@@ -99,13 +107,14 @@ class Bridge:
             self._hub.assign(Reader(send), frozenset(choice.sample(channels, OWN_EVENTS)))
 
     def run(self, reads: Sequence[Messages]) -> None:
+        """Relay and flush each burst."""
         relay, flush = self._relay.relay, self._hub.flush
         for messages in reads:
             relay(messages)
             flush()
 
     def check(self, reads: int) -> None:
-        """Exits unless every event of so many reads was put before every client that it is for."""
+        """Exit unless every event of that many bursts went to every client that subscribes to it."""
         case, relayed = self._case, sum(tally.envelopes for tally in self._relay.tallies.values())
         if relayed != reads * EVENTS:
             sys.exit(f"{relayed} of {reads * EVENTS} events were relayed")
@@ -115,13 +124,13 @@ class Bridge:
 
 
 def main() -> None:
-    # As with a socket's own send: a method of C, and one system call.
+    # Like a socket's send, the write of an unbuffered file is a method in C with one system call.
     with open(os.devnull, "wb", buffering=0) as nowhere:
         run(nowhere.write)
 
 
 def run(send: Send) -> None:
-    """Runs all cases, each after a warm-up."""
+    """Run all cases, each after a warm-up."""
     market = Market(instruments(EVENTS // len(TIMEFRAMES), TIMEFRAMES))
     registry = Registry(["candle"])
     bridges = [Bridge(registry, case, market.channels, send) for case in CASES]

@@ -1,8 +1,8 @@
-"""What a client that never reads holds of the server, and what it costs the others.
+"""The memory that a client holds which never reads, and its cost for the other clients.
 
-`python -m benchmarks.never_reader` sends bursts to 99 clients, in turn alone and beside one that subscribes and then
-reads no more; it prints how long a burst takes until the last of the 99 has it, the most that the kernel held for the
-one (`ss -tm`), and how the server's memory grew.
+`python -m benchmarks.never_reader` sends bursts to 99 clients. Every other round, a further client subscribes and then
+never reads. The table has the time until the last of the 99 has a burst, the most that the kernel held for the client
+that never reads (`ss -tm`), and the growth of the server's memory.
 """
 
 import argparse
@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from benchmarks import load
-from benchmarks.bus import Publisher, redis_server
 from benchmarks.floods import opened, processors, resident
-from benchmarks.market import Market, instruments
-from benchmarks.systems import SYSTEMS, Installed, Serving, serving
+from benchmarks.rig import load
+from benchmarks.rig.bus import Publisher, redis_server
+from benchmarks.rig.market import Market, instruments
+from benchmarks.rig.system import Installed, Serving, serving
+from benchmarks.systems import BRIDGE
 
 CLIENTS = 99
 BURST = 50
@@ -31,7 +32,7 @@ LISTED = instruments(BURST, ("1m",))
 
 @contextmanager
 def never_reader(server: Serving) -> Iterator[socket.socket]:
-    """Subscribe to everything, and read nothing of it."""
+    """Open a client that subscribes to all candles and then never reads."""
     with opened(server, server.key) as connection:
         text = b'{"action":"subscribe","channels":["candles:*:*"]}'
         connection.sendall(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)
@@ -40,14 +41,15 @@ def never_reader(server: Serving) -> Iterator[socket.socket]:
 
 
 def held_by_kernel(server: Serving, client: socket.socket) -> int:
-    """Return the bytes that the kernel holds for sending to a client, 0 once it is gone."""
+    """Return the bytes that the kernel holds for a client in the server's send buffer, 0 once it is gone."""
     ends = f"sport = :{server.port} and dport = :{client.getsockname()[1]}"
-    told = subprocess.run(["ss", "-tmn", ends], capture_output=True, text=True, timeout=10, check=True).stdout
-    found = re.search(r"t(\d+),tb\d+,f\d+,w(\d+)", told)
+    shown = subprocess.run(["ss", "-tmn", ends], capture_output=True, text=True, timeout=10, check=True).stdout
+    found = re.search(r"t(\d+),tb\d+,f\d+,w(\d+)", shown)
     return int(found[1]) + int(found[2]) if found else 0
 
 
 def bursts(server: Serving, clients: load.Load, redis_port: int, number: int, beside: socket.socket | None) -> None:
+    """Send bursts and print a row of the table. `beside` is the client that never reads."""
     market = Market(LISTED)
     durations: list[float] = []
     most = 0
@@ -61,14 +63,14 @@ def bursts(server: Serving, clients: load.Load, redis_port: int, number: int, be
             began = time.perf_counter()
             publisher.publish(burst)
             if not clients.wait((i + 1) * BURST, 30):
-                raise AssertionError("a client that reads has lost something")
+                raise AssertionError("a client that reads has lost a message")
             durations.append(time.perf_counter() - began)
             if beside is not None and i % 20 == 0:
                 most = max(most, held_by_kernel(server, beside))
                 grown = max(grown, resident(server.process.pid) - before)
     durations.sort()
     p50, p99 = (durations[int(number * part)] * 1e3 for part in (0.5, 0.99))
-    name = "alone" if beside is None else "beside one that never reads"
+    name = "alone" if beside is None else "beside a client that never reads"
     print(f"| {name} | {p50:.2f} | {p99:.2f} | {most / 1024:.0f} | {grown / 1024:.0f} |", flush=True)
 
 
@@ -88,7 +90,7 @@ def main() -> int:
             directory.mkdir()
             with ExitStack() as stack:
                 redis_port = stack.enter_context(redis_server(directory, other))
-                server = stack.enter_context(serving(Installed(SYSTEMS[0]), redis_port, directory, server_processor))
+                server = stack.enter_context(serving(Installed(BRIDGE), redis_port, directory, server_processor))
                 clients = stack.enter_context(
                     load.generating(
                         program,

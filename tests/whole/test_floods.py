@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks import floods
-from benchmarks.systems import Serving, serving
+from benchmarks.rig.system import Serving, serving
 from tests.support.servers import RedisServer
 
 SECONDS = 0.7

@@ -1,4 +1,4 @@
-"""Candles from Redis, each made the text that its subscribers get."""
+"""Candles from Redis, as the texts that their subscribers receive."""
 
 import json
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 @asynccontextmanager
 async def candles(redis_url: str, exchange: str) -> AsyncIterator[AsyncIterator[tuple[str, str]]]:
-    """Subscribes to an exchange (ID:NAME); yields channels with their texts once Redis has confirmed."""
+    """Subscribe to an exchange (ID:NAME). Once Redis has confirmed it, yield channels with their texts."""
     bus = redis.asyncio.from_url(redis_url, decode_responses=True, socket_timeout=None)
     async with bus, bus.pubsub() as pubsub:
         await pubsub.psubscribe(f"channel:exchange:{exchange.partition(':')[0]}:candle:close:*:*")

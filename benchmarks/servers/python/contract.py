@@ -1,4 +1,4 @@
-"""What the benchmarks expect of a server in Python, whatever its WebSocket library."""
+"""The command line and the admission that all servers in Python share, whatever their WebSocket library."""
 
 import argparse
 import hmac

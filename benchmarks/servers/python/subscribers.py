@@ -1,4 +1,4 @@
-"""Which clients get an event."""
+"""The clients that receive an event."""
 
 import json
 from collections.abc import Hashable
@@ -10,13 +10,13 @@ Client = TypeVar("Client", bound=Hashable)
 
 
 class Subscribers(Generic[Client]):
-    """The clients by what they subscribed to: channels, or channels with a wildcard in place of a part."""
+    """Clients by their subscriptions: channels, or channels with a wildcard in place of a part."""
 
     def __init__(self) -> None:
         self._clients: dict[str, set[Client]] = {}
 
     def answer(self, client: Client, text: str | bytes) -> str:
-        """Does what the client's message says; returns the reply."""
+        """Change a client's subscriptions as its message asks, and return the reply."""
         request = json.loads(text)
         channels = list(dict.fromkeys(request["channels"]))
         for channel in channels:
@@ -27,11 +27,12 @@ class Subscribers(Generic[Client]):
         return compact({"type": f"{request['action']}d", "channels": channels})
 
     def forget(self, client: Client) -> None:
+        """Drop all subscriptions of a client that has gone."""
         for clients in self._clients.values():
             clients.discard(client)
 
     def of(self, channel: str) -> set[Client]:
-        """Each client with a subscription that matches, once; the set is the caller's."""
+        """Return each client with a matching subscription once. The caller may change the set."""
         kind, symbol, timeframe = channel.split(":")
         matching = (channel, f"{kind}:*:{timeframe}", f"{kind}:{symbol}:*", f"{kind}:*:*")
         return set[Client]().union(*(self._clients.get(subscription, ()) for subscription in matching))

@@ -1,0 +1,1 @@
+"""The apparatus that all measurements share."""
