@@ -61,7 +61,7 @@ class Candle:
         )
 
     def envelope(self, published_us: int) -> str:
-        """What a client must get, to the byte (PROTOCOL.md section 5), of a candle published at that epoch moment."""
+        """What a client must get, to the byte (docs/protocol.md section 5), of a candle published at that moment."""
         milliseconds, microseconds = divmod(published_us, 1000)
         time = datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         prices = [price.replace(MICROSECONDS, f"{microseconds:03}") for price in self.prices]

@@ -9,7 +9,7 @@ from tornado_bridge import Envelope, Event, EventType, InvalidEvent, hookimpl, l
 SYMBOL = r"[A-Za-z0-9]{1,20}-[A-Za-z0-9]{1,20}"
 TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h", "1d")
 
-# |triggerValue| from which a signal is moderate, strong, extreme (PROTOCOL.md section 5).
+# |triggerValue| from which a signal is moderate, strong, extreme (docs/protocol.md section 5).
 THRESHOLDS = (30, 80, 150)
 STRENGTHS = ("weak", "moderate", "strong", "extreme")
 

@@ -199,7 +199,7 @@ class Grammar:
 
 
 def contains(pattern: str, subscription: str) -> bool:
-    """Tell whether `pattern` grants `subscription`, part by part (PROTOCOL.md section 3).
+    """Tell whether `pattern` grants `subscription`, part by part (docs/protocol.md section 3).
 
     A wider subscription than the pattern is not granted, not even in part.
     """

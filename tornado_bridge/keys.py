@@ -26,7 +26,7 @@ from tornado_bridge.errors import ConfigurationError
 
 LOCK_TIMEOUT = 10.0  # seconds that a writer waits for another one
 
-# PROTOCOL.md section 2 has the 128; neither a control character nor a surrogate is in any channel.
+# docs/protocol.md section 2 has the 128; neither a control character nor a surrogate is in any channel.
 _CHANNEL = msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z")
 
 

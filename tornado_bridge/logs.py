@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 import structlog
 
-# A fault that repeats is said once in this many seconds, with how often it was not (PROTOCOL.md section 5).
+# A fault that repeats is said once in this many seconds, with how often it was not (docs/protocol.md section 5).
 WINDOW = 10.0
 
 # Different faults remembered at a time; past it the longest silent one is forgotten.

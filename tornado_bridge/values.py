@@ -1,7 +1,7 @@
 """The value formats on the wire: exact decimals and timestamps, with the JSON Schema of each.
 
 A member that goes out is read as `msgspec.Raw`, the text of the JSON value as it was written, so that no number
-ever goes through a float. The rules are those of PROTOCOL.md section 5.
+ever goes through a float. The rules are those of docs/protocol.md section 5.
 """
 
 import datetime
@@ -15,7 +15,7 @@ import msgspec
 
 from tornado_bridge.errors import InvalidEvent
 
-# Digits of a number in plain notation, before trailing zeros are dropped (PROTOCOL.md section 5).
+# Digits of a number in plain notation, before trailing zeros are dropped (docs/protocol.md section 5).
 MAX_DIGITS = 64
 
 # 9999-12-31T23:59:59.999Z in milliseconds since 1970.

@@ -13,7 +13,7 @@
 
 #include "load.h"
 
-#define CHANNELS_A_MESSAGE 20 /* PROTOCOL.md section 2 */
+#define CHANNELS_A_MESSAGE 20 /* docs/protocol.md section 2 */
 #define CHANNEL_LENGTH 128    /* likewise */
 #define MAX_CHANNELS 10000
 #define MAX_SET_LINE (1 << 16)

@@ -32,7 +32,7 @@
 #endif
 
 #define ENDPOINT "/public/v1/stream"
-#define CHANNELS_A_MESSAGE 20 /* PROTOCOL.md section 2 */
+#define CHANNELS_A_MESSAGE 20 /* docs/protocol.md section 2 */
 #define CHANNEL_LENGTH 128    /* likewise */
 #define MAX_SUBSCRIPTIONS 1000
 #define MAX_REQUEST 8192

@@ -49,7 +49,16 @@ EVENTS = ["A candle closes", "An alert is raised"]
 
 
 def test_the_sections_keep_the_numbers_that_the_code_cites() -> None:
-    assert re.findall(r"^## (\d)\.", PAGE, flags=re.MULTILINE) == list("12345678")
+    sections = re.findall(r"^## (\d)\.", PAGE, flags=re.MULTILINE)
+    assert sections == list("12345678")
+    cited = {
+        number
+        for folder in ("tornado_bridge", "plugins")
+        for path in (ROOT / folder).rglob("*.py")
+        for number in re.findall(r"docs/protocol\.md sections? (\d+)", path.read_text(encoding="utf-8"))
+    }
+    assert cited
+    assert cited <= set(sections)
 
 
 @pytest.mark.parametrize("text", MESSAGES)

@@ -1,4 +1,4 @@
-"""An independent statement of PROTOCOL.md sections 3 to 5: what a subscriber may get for one Redis message.
+"""An independent statement of docs/protocol.md sections 3 to 5: what a subscriber may get for one Redis message.
 
 Slow and literal on purpose. It shares no line with the package, which is compared with it. The contract sets
 no depth for an event: nesting that Python's `json` cannot follow is not JSON here.

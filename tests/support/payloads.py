@@ -11,7 +11,7 @@ import string
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-# PROTOCOL.md section 5.
+# docs/protocol.md section 5.
 PRIVATE = (
     "macdV",
     "fastEMA",

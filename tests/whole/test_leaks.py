@@ -305,7 +305,7 @@ def converse(client: ClientConnection, exchange: Exchange) -> None:
 
 
 def expected_answer(message: Message, held: set[str]) -> list[Any]:
-    """State PROTOCOL.md section 2 once more, without a line of the package; `held` follows the subscriptions."""
+    """State docs/protocol.md section 2 once more, without a line of the package; `held` follows the subscriptions."""
     data = message if isinstance(message, bytes) else "".join(message).encode()
     if len(data) > MAX_MESSAGE:
         return [(1009, "Message too big")]

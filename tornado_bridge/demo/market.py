@@ -1,6 +1,6 @@
 """A synthetic market that publishes like a platform does.
 
-Payloads are the internal form of PROTOCOL.md section 4, private members included. A tick is one minute of the
+Payloads are the internal form of docs/protocol.md section 4, private members included. A tick is one minute of the
 market; the second one ends at midnight UTC, which closes a candle of every timeframe.
 """
 
