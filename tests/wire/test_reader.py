@@ -107,7 +107,7 @@ def test_a_control_character_and_the_last_code_point_are_text() -> None:
 
 
 def test_a_length_in_more_bytes_than_it_needs_is_read() -> None:
-    # RFC 6455 section 5.2 forbids it to the sender; PROTOCOL.md section 1 does not list it among the errors.
+    # RFC 6455 section 5.2 forbids it to the sender; docs/protocol.md section 1 does not list it among the errors.
     assert read(b"\x81\xfe\x00\x05" + MASK + masked(b"Hello")) == texts("Hello")
 
 

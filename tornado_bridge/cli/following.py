@@ -14,7 +14,7 @@ from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, w
 from tornado_bridge.cli.terminal import Terminal
 from tornado_bridge.errors import ConfigurationError
 
-# The number of channels in one subscribe message (PROTOCOL.md section 2).
+# The number of channels in one subscribe message (docs/protocol.md section 2).
 BATCH = 20
 
 # In seconds. TIMEOUT bounds the handshake and the answer to a ping, FAREWELL the answer to a close frame.

@@ -1,4 +1,4 @@
-"""The dialogue with a client, without a socket: text in, replies and subscriptions out (PROTOCOL.md section 2)."""
+"""The dialogue with a client, without a socket: text in, replies and subscriptions out (docs/protocol.md section 2)."""
 
 import dataclasses
 import enum

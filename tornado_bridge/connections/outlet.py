@@ -1,4 +1,4 @@
-"""What goes out on one connection, and what a slow client loses (PROTOCOL.md section 6)."""
+"""What goes out on one connection, and what a slow client loses (docs/protocol.md section 6)."""
 
 import contextlib
 import dataclasses

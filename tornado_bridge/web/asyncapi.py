@@ -28,7 +28,7 @@ VERSION = "3.1.0"
 # Where `tornado-bridge serve` listens unless it is told else.
 DEFAULT_URL = "ws://127.0.0.1:8765/public/v1/stream"
 
-# The key's places, in the order in which they are looked at (PROTOCOL.md section 1).
+# The key's places, in the order in which they are looked at (docs/protocol.md section 1).
 SECURITY_SCHEMES = {
     "header": {"type": "httpApiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
