@@ -251,7 +251,7 @@ async def test_refused_clients_are_counted_by_their_reason(http_port: int, bridg
     for key in (None, "", "wrong"):
         with await RawClient.open(http_port, key) as client:
             assert (await client.frame()).opcode == 8
-    assert bridge.refusals == {KEY_REQUIRED: 2, KEY_INVALID: 1}
+    assert bridge.refusals.counts == {KEY_REQUIRED: 2, KEY_INVALID: 1}
 
 
 @pytest.mark.gen_test

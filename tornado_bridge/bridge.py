@@ -5,14 +5,15 @@ import dataclasses
 import re
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 import structlog
 from tornado.iostream import IOStream
 
+from tornado_bridge.connections.addresses import LOCAL
 from tornado_bridge.connections.admission import Admission, Allowance
-from tornado_bridge.connections.connection import MAX_MESSAGE, Connection
+from tornado_bridge.connections.connection import Connection
 from tornado_bridge.connections.dialogue import Dialogue
 from tornado_bridge.connections.disconnects import (
     KEY_INVALID,
@@ -23,8 +24,9 @@ from tornado_bridge.connections.disconnects import (
     Disconnect,
 )
 from tornado_bridge.connections.heartbeat import Heartbeat, Pings
-from tornado_bridge.connections.outlet import Outlet, SlowRule
-from tornado_bridge.connections.websocket import WebSocket
+from tornado_bridge.connections.outlet import BUFFER_BUDGET, Outlet, SlowRule
+from tornado_bridge.connections.refusals import MAX_LINGERING, Refusals
+from tornado_bridge.connections.visits import Visits
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.ingest.source import Source
@@ -47,7 +49,7 @@ class Limits:
     """What clients may use, and when they are disconnected. The settings of a server take their defaults from here.
 
     Times are in seconds, sizes in bytes. `rate_limit` is client messages per minute and key, `rate_burst` is how many
-    of them may come at once.
+    of them may come at once. `max_buffered_bytes` bounds what is buffered for all clients together.
     """
 
     ping_interval: float = 30.0
@@ -57,6 +59,7 @@ class Limits:
     skip_bytes: int = 65_536
     abort_bytes: int = 262_144
     slow_timeout: float = 30.0
+    max_buffered_bytes: int = BUFFER_BUDGET
     rate_limit: float = 300.0
     rate_burst: int = 50
 
@@ -68,8 +71,8 @@ class WebSocketBridge:
     """Relays one exchange's events from Redis to WebSocket clients.
 
     `plugins` are names of installed plugins, plugin objects, or None for all that are installed. With `compression`
-    the bridge agrees to permessage-deflate. Raises ConfigurationError for a setting that cannot be used, PluginError
-    for a plugin that cannot be used.
+    the bridge agrees to permessage-deflate. With `log_addresses` log lines about clients show their IP addresses.
+    Raises ConfigurationError for a setting that cannot be used, PluginError for a plugin that cannot be used.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class WebSocketBridge:
         redis_password: str | None = None,
         limits: Limits = DEFAULT_LIMITS,
         compression: bool = False,
+        log_addresses: bool = False,
     ) -> None:
         exchange_id = str(exchange_id)
         if not _EXCHANGE_ID(exchange_id):
@@ -103,7 +107,7 @@ class WebSocketBridge:
         self._dialogue = Dialogue(
             self.registry.grammar, max_subscriptions=limits.max_subscriptions, clock=time.monotonic
         )
-        self.slow_rule = SlowRule(limits.skip_bytes, limits.abort_bytes, limits.slow_timeout)
+        self.slow_rule = SlowRule(limits.skip_bytes, limits.abort_bytes, limits.slow_timeout, limits.max_buffered_bytes)
         self.slow: set[Outlet] = set()
         self.hub = Hub(self.registry.grammar)
         self.heartbeat = Heartbeat(limits.ping_interval)
@@ -118,36 +122,47 @@ class WebSocketBridge:
             flush=self.hub.flush,
             password=redis_password,
         )
-        self.connections: set[Connection] = set()
+        # The admitted clients, the one that has been here for longest first.
+        self.connections: dict[Connection, None] = {}
+        self.refusals = Refusals(self._faults, time.monotonic, min(limits.max_connections, MAX_LINGERING))
+        self._visits = Visits(log_addresses)
         self._clients: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
-        # Clients that were refused, by the reason.
-        self.refusals: Counter[Disconnect] = Counter()
+        self._stopped = asyncio.Event()
 
     async def start(self) -> None:
-        """Start, and return once Redis has confirmed the subscriptions; waits for as long as Redis is away."""
+        """Start, and return once Redis has confirmed the subscriptions, however long Redis is away.
+
+        Returns too if the bridge is stopped meanwhile. Raises what a task of the bridge has failed with.
+        """
         if not self._tasks:
-            self._stopping = False
+            self._stopped.clear()
             work: list[Coroutine[Any, Any, None]] = [self.source.run(), self._beat(), self._watch()]
             self._tasks = [asyncio.create_task(coroutine) for coroutine in work]
-        await self.source.subscribed.wait()
+        waiting = [asyncio.create_task(event.wait()) for event in (self.source.subscribed, self._stopped)]
+        try:
+            await asyncio.wait([*waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        _raise_failures(self._tasks)
 
     async def stop(self) -> None:
         """Let go of Redis, close every client with 1001 and clear all state."""
-        self._stopping = True
+        self._stopped.set()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         for connection in tuple(self.connections):
             connection.disconnect(SHUTTING_DOWN)
         # Each client ends within the time that its close may linger.
-        await asyncio.gather(*tasks, *self._clients, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._clients, self.refusals.stop(), return_exceptions=True)
 
     @property
     def ready(self) -> bool:
         """Whether events can reach clients: the source is subscribed, and the bridge is not stopping."""
-        return self.source.subscribed.is_set() and not self._stopping
+        return self.source.subscribed.is_set() and not self._stopped.is_set()
 
     async def first_try(self) -> None:
         """Wait until the first attempt to reach Redis has ended, either way."""
@@ -155,39 +170,39 @@ class WebSocketBridge:
 
     @property
     def full(self) -> bool:
-        """Whether no more client is taken, whatever its key: `max_connections` are here, the refused among them."""
-        return len(self._clients) >= self.limits.max_connections
+        """Whether `max_connections` clients are here, so that no further one is admitted."""
+        return len(self.connections) >= self.limits.max_connections
 
     async def failure(self) -> None:
-        """Wait until a task of a started bridge ends by a fault of ours, and raise it; a stop is none."""
+        """Wait until a task of a started bridge fails, and raise what it has failed with. A stop is not a failure."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            if not task.cancelled():
-                task.result()
+        _raise_failures(done)
 
     def connection_count(self, key_id: int) -> int:
         """Return how many live connections a key has."""
         return self.admission.live(key_id)
 
     def add_client(
-        self, stream: IOStream, key: str | None, window: int | None = None, *, pings: Pings | None = None
+        self,
+        stream: IOStream,
+        key: str | None,
+        window: int | None = None,
+        *,
+        pings: Pings | None = None,
+        address: str = LOCAL,
     ) -> Connection | None:
         """Serve an upgraded stream until it ends.
 
         `key` is the client's API key, `window` the window of permessage-deflate in bits, None without compression.
-        `pings` pings the client in place of the bridge's own heartbeat. Returns None if the client is refused: it gets
-        its close code, and nothing that it sends is processed.
+        `pings` pings the client in place of the bridge's own heartbeat, and `address` is its IP address. Returns None
+        if the client is refused: it gets its close code, and nothing that it sends is processed.
         """
         stream.set_nodelay(True)
         outlet = Outlet(stream, self.slow_rule, clock=time.monotonic, on_slow=self.slow.add, window=window)
         admitted = self._admit(key)
         if not isinstance(admitted, Allowance):
-            websocket = WebSocket(
-                stream, outlet, max_message=MAX_MESSAGE, on_text=_ignore, on_pong=_ignore, on_closing=_ignore
-            )
-            self.refusals[admitted] += 1
-            websocket.close(admitted.code, admitted.reason)
-            self._serve(websocket.run())
+            self._visits.log_refusal(admitted, self._keys.ring.find(key) if key else None, address)
+            self.refusals.refuse(stream, outlet, admitted, address)
             return None
         connection = Connection(
             stream,
@@ -198,9 +213,11 @@ class WebSocketBridge:
             heartbeat=self.heartbeat,
             pings=pings,
             faults=self._faults,
+            address=address,
             on_end=self._forget,
         )
-        self.connections.add(connection)
+        self.connections[connection] = None
+        self._visits.log_arrival(connection)
         self._serve(connection.run())
         return connection
 
@@ -209,7 +226,7 @@ class WebSocketBridge:
         connection.disconnect(why)
 
     def _admit(self, key: str | None) -> Allowance | Disconnect:
-        if self._stopping:
+        if self._stopped.is_set():
             return SHUTTING_DOWN
         if not key:
             return KEY_REQUIRED
@@ -225,8 +242,9 @@ class WebSocketBridge:
         task.add_done_callback(self._clients.discard)
 
     def _forget(self, connection: Connection) -> None:
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         self.slow.discard(connection.outlet)
+        self._visits.log_departure(connection)
         outlet = connection.outlet
         if outlet.skipped or outlet.cut_off:
             log.warning(
@@ -268,8 +286,20 @@ class WebSocketBridge:
             if key is None:
                 connection.disconnect(KEY_REVOKED)
             else:
-                connection.allowance.key = key
+                connection.take_key(key)
+        self._disconnect_excess()
+
+    def _disconnect_excess(self) -> None:
+        """Disconnect the youngest connections of a key whose limit is lower now."""
+        live: Counter[int] = Counter()
+        for connection in tuple(self.connections):
+            allowance = connection.allowance
+            live[allowance.key.id] += 1
+            if live[allowance.key.id] > allowance.places:
+                connection.disconnect(TOO_MANY_CONNECTIONS)
 
 
-def _ignore(*_: str) -> None:
-    """Take no notice of what a refused client sends."""
+def _raise_failures(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.result()

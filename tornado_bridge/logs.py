@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, MutableMapping
+from collections.abc import Callable, Hashable, Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -20,6 +20,9 @@ _THROTTLED = ("tornado", "asyncio")
 
 # At DEBUG these write payloads (fakeredis each command, redis-py each push), so they never get that far.
 _NEVER_AT_DEBUG = ("fakeredis", "redis", "push_response")
+
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 class _Throttle:
@@ -54,8 +57,9 @@ class ThrottledLog:
         self._log = log
         self._throttle = _Throttle(clock)
 
-    def info(self, event: str, **fields: Any) -> None:
-        self._write(self._log.info, event, fields)
+    def info(self, event: str, varying: Mapping[str, Any] = _NOTHING, **fields: Any) -> None:
+        """Log a line. Lines that differ in `varying` fields alone count as the same."""
+        self._write(self._log.info, event, fields, varying)
 
     def warning(self, event: str, **fields: Any) -> None:
         self._write(self._log.warning, event, fields)
@@ -63,13 +67,15 @@ class ThrottledLog:
     def error(self, event: str, **fields: Any) -> None:
         self._write(self._log.error, event, fields)
 
-    def _write(self, write: Callable[..., Any], event: str, fields: dict[str, Any]) -> None:
+    def _write(
+        self, write: Callable[..., Any], event: str, fields: dict[str, Any], varying: Mapping[str, Any] = _NOTHING
+    ) -> None:
         suppressed = self._throttle.admit((event, *fields.values()))
         if suppressed is None:
             return
         if suppressed:
             fields = {**fields, "suppressed": suppressed}
-        write(event, **fields)
+        write(event, **fields, **varying)
 
 
 class _FloodFilter(logging.Filter):

@@ -284,7 +284,7 @@ async def test_a_system_that_raises_no_limit_is_served_too(keys: Path, monkeypat
         raise ValueError("current limit exceeds maximum limit")
 
     with monkeypatch.context() as patch:
-        patch.setattr(process.resource, "setrlimit", refuse)
+        patch.setattr(descriptors.resource, "setrlimit", refuse)
         async with serve(settings(keys, "embedded://127.0.0.1:0")) as listening:
             await listening.url()
 

@@ -16,7 +16,7 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 # How long a test waits for something that must happen, in seconds; long enough for a machine that is busy.
 PATIENCE = 20.0
 
-NOTHING_HELD = {"connections": 0, "places": 0, "cohorts": 0, "heartbeats": 0, "slow": 0, "tasks": 0}
+NOTHING_HELD = {"connections": 0, "places": 0, "cohorts": 0, "heartbeats": 0, "slow": 0, "tasks": 0, "buffered": 0}
 
 
 async def until(condition: Callable[[], object], within: float = PATIENCE) -> None:
@@ -35,7 +35,8 @@ def held(bridge: WebSocketBridge) -> dict[str, int]:
         "cohorts": bridge.hub.cohorts,
         "heartbeats": len(bridge.heartbeat) + sum(connection._pings is not None for connection in bridge.connections),
         "slow": len(bridge.slow),
-        "tasks": len(bridge._clients),
+        "tasks": len(bridge._clients) + bridge.refusals.lingering,
+        "buffered": bridge.slow_rule.buffered + len(bridge.slow_rule.waiting),
     }
 
 

@@ -244,7 +244,7 @@ def traced_memory() -> Iterator[None]:
 def everything_held(bridge: WebSocketBridge, server: app.Doorway) -> dict[str, int]:
     """Return the counts of everything that a connection may leave behind, except memory."""
     return raw.held(bridge) | {
-        "handshakes": server._handshakes,
+        "handshakes": server.pending,
         "channels with subscribers": len(bridge.hub._index),
         "tasks of the process": len(asyncio.all_tasks()),
         "files of the process": len(os.listdir("/proc/self/fd")),

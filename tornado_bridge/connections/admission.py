@@ -22,10 +22,14 @@ class Allowance:
         self._tokens = float(burst)
         self._refilled = now
 
+    @property
+    def places(self) -> int:
+        """How many connections the key may have at once."""
+        return self._default_places if self.key.max_connections is None else self.key.max_connections
+
     def take_place(self) -> bool:
-        """Take a place for a connection; False where the key has none left."""
-        places = self._default_places if self.key.max_connections is None else self.key.max_connections
-        if self.live >= places:
+        """Take a place for a connection. False if the key has none left."""
+        if self.live >= self.places:
             return False
         self.live += 1
         return True

@@ -1,15 +1,17 @@
 """One admitted client, from its admission to the end of its connection."""
 
+import time
 from collections.abc import Callable
 
 from tornado.iostream import IOStream
 
 from tornado_bridge.connections.admission import Allowance
-from tornado_bridge.connections.dialogue import Dialogue
+from tornado_bridge.connections.dialogue import Dialogue, is_granted, unsubscribed
 from tornado_bridge.connections.disconnects import INTERNAL_ERROR, Disconnect
 from tornado_bridge.connections.heartbeat import Heartbeat, Pings
 from tornado_bridge.connections.outlet import Outlet
 from tornado_bridge.connections.websocket import WebSocket
+from tornado_bridge.keys import Key
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.stream.cohort import NO_SUBSCRIPTIONS, Subscriptions
 from tornado_bridge.stream.hub import Hub
@@ -36,7 +38,9 @@ class Connection:
         "_on_end",
         "_pings",
         "_slot",
+        "address",
         "allowance",
+        "began",
         "outlet",
         "websocket",
     )
@@ -52,9 +56,12 @@ class Connection:
         heartbeat: Heartbeat,
         pings: Pings | None,
         faults: ThrottledLog,
+        address: str,
         on_end: "Callable[[Connection], None]",
     ) -> None:
         self.allowance = allowance
+        self.address = address
+        self.began = time.monotonic()
         self.outlet = outlet
         self.websocket = WebSocket(
             stream,
@@ -96,6 +103,14 @@ class Connection:
         """End the connection with a close code. Nothing that the client sends from now on is processed."""
         self.websocket.close(why.code, why.reason)
 
+    def take_key(self, key: Key) -> None:
+        """Take over the key's new row. Subscriptions that it no longer grants end, and the client is told."""
+        self.allowance.key = key
+        lost = [channel for channel in sorted(self.subscriptions) if not is_granted(key.channels, channel)]
+        if lost:
+            self._hub.assign(self.outlet, self.subscriptions.difference(lost))
+            self.outlet.write(unsubscribed(lost))
+
     def end(self) -> None:
         """Give back everything that the bridge holds for the connection."""
         if self._ended:
@@ -111,7 +126,7 @@ class Connection:
 
     def beat(self) -> None:
         if self._awaits_pong:
-            self.outlet.abort()
+            self.outlet.abort("no answer to a ping")
         else:
             self._awaits_pong = True
             self.outlet.write(frames.PING)

@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -58,7 +58,7 @@ class Dialogue:
             return _refusal(ErrorCode.INVALID_MESSAGE, _explain(self._message, message), subscriptions)
         channels = tuple(dict.fromkeys(message["channels"]))
         if message["action"] == "unsubscribe":
-            return Answer((_reply(type="unsubscribed", channels=channels),), subscriptions.difference(channels))
+            return Answer((unsubscribed(channels),), subscriptions.difference(channels))
         return self._subscribe(channels, allowance.key.channels, subscriptions)
 
     def _subscribe(self, channels: tuple[str, ...], permitted: tuple[str, ...], subscriptions: Subscriptions) -> Answer:
@@ -68,7 +68,7 @@ class Dialogue:
         for channel in channels:
             if not self._grammar.admits(channel):
                 replies.append(_error(ErrorCode.INVALID_CHANNEL, f"Unknown channel: {excerpt(channel)}"))
-            elif permitted and not any(contains(pattern, channel) for pattern in permitted):
+            elif not is_granted(permitted, channel):
                 replies.append(_error(ErrorCode.INVALID_CHANNEL, f"Not permitted: {channel}"))
             elif channel not in held and len(held) >= self._max_subscriptions:
                 limit = f"At most {self._max_subscriptions} subscriptions a connection: {channel}"
@@ -78,6 +78,16 @@ class Dialogue:
                 granted.append(channel)
         replies.append(_reply(type="subscribed", channels=granted))
         return Answer(tuple(replies), frozenset(held))
+
+
+def is_granted(permitted: Sequence[str], channel: str) -> bool:
+    """Tell whether a key with these channel patterns may subscribe to a channel. Without patterns it may have all."""
+    return not permitted or any(contains(pattern, channel) for pattern in permitted)
+
+
+def unsubscribed(channels: Sequence[str]) -> bytes:
+    """Return the frame that says which subscriptions have ended."""
+    return _reply(type="unsubscribed", channels=channels)
 
 
 def _refusal(code: ErrorCode, message: str, subscriptions: Subscriptions) -> Answer:

@@ -22,6 +22,7 @@ KEY_INVALID = Disconnect(CloseCode.UNAUTHORIZED, "Invalid API key", reconnect=Fa
 KEY_REVOKED = Disconnect(CloseCode.UNAUTHORIZED, "API key revoked", reconnect=False)
 TOO_MANY_CONNECTIONS = Disconnect(CloseCode.TOO_MANY_CONNECTIONS, "Connection limit exceeded", reconnect=True)
 SHUTTING_DOWN = Disconnect(CloseCode.GOING_AWAY, "Server shutting down", reconnect=True)
+FLOODING = Disconnect(CloseCode.POLICY_VIOLATION, "Too many messages", reconnect=False)
 INTERNAL_ERROR = Disconnect(CloseCode.INTERNAL_ERROR, "Internal error", reconnect=True)
 
-DISCONNECTS = (KEY_REQUIRED, KEY_INVALID, KEY_REVOKED, TOO_MANY_CONNECTIONS, SHUTTING_DOWN, INTERNAL_ERROR)
+DISCONNECTS = (KEY_REQUIRED, KEY_INVALID, KEY_REVOKED, TOO_MANY_CONNECTIONS, SHUTTING_DOWN, FLOODING, INTERNAL_ERROR)

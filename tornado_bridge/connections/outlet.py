@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 
 from tornado_bridge.stream.cohort import Cohort, Send
 from tornado_bridge.wire import frames
@@ -22,19 +22,42 @@ _NOTHING = bytearray()
 _RESET = struct.pack("ii", 1, 0)
 
 
+# Bytes that may be buffered in user space for all clients together.
+BUFFER_BUDGET = 67_108_864
+
+
 @dataclasses.dataclass
 class SlowRule:
-    """When a slow client loses frames, and when its connection.
+    """When a slow client loses frames, and when it is disconnected.
 
-    `skip_bytes` and `abort_bytes` are what may be held in user space; `timeout` is in seconds. `skipped` and
-    `aborted` count what the rule has cost.
+    A client loses new frames while more than `skip_bytes` are buffered for it. It is disconnected once that has lasted
+    for `timeout` seconds, and beyond `abort_bytes`. All clients together may have `budget` bytes buffered; beyond that
+    the client that has been waited for longest is disconnected. `skipped` counts lost frames, `aborted` disconnected
+    clients, and `buffered` the bytes buffered now.
     """
 
     skip_bytes: int
     abort_bytes: int
     timeout: float
+    budget: int = BUFFER_BUDGET
     skipped: int = 0
     aborted: int = 0
+    buffered: int = 0
+    # The outlets with buffered bytes, the one that has been waited for longest first.
+    waiting: "dict[Outlet, None]" = dataclasses.field(default_factory=dict, repr=False)
+
+    def grow(self, outlet: "Outlet", size: int) -> None:
+        """Take note that `size` more bytes are buffered for an outlet, and keep to the budget."""
+        self.buffered += size
+        self.waiting[outlet] = None
+        while self.buffered > self.budget:
+            next(iter(self.waiting)).abort_slow()
+
+    def shrink(self, outlet: "Outlet", size: int) -> None:
+        """Take note that `size` bytes fewer are buffered for an outlet."""
+        self.buffered -= size
+        if not outlet.buffered:
+            self.waiting.pop(outlet, None)
 
 
 class Outlet:
@@ -47,6 +70,7 @@ class Outlet:
 
     __slots__ = (
         "_clock",
+        "_direct",
         "_finishing",
         "_held",
         "_on_slow",
@@ -54,6 +78,7 @@ class Outlet:
         "_rule",
         "_stream",
         "_taking",
+        "aborted_for",
         "buffered",
         "cohort",
         "cut_off",
@@ -72,6 +97,8 @@ class Outlet:
         window: int | None = None,
     ) -> None:
         self._stream = stream
+        # Under TLS only the stream may write: the socket's own send can demand that it waits and writes the same again.
+        self._direct = not isinstance(stream, SSLIOStream)
         self._rule = rule
         self._clock = clock
         self._on_slow = on_slow
@@ -81,6 +108,8 @@ class Outlet:
         self.cohort: Cohort | None = None
         self.buffered = 0
         self.cut_off = False
+        # Why the server has aborted the connection.
+        self.aborted_for = ""
         self.skipped = 0
         self.slow_since: float | None = None
         self._held = _NOTHING
@@ -88,11 +117,12 @@ class Outlet:
         if stream.writing():
             # The end of the handshake has not gone out yet: everything from now on comes behind it.
             self.buffered = self._taking = 1
+            rule.grow(self, 1)
             stream.write(b"").add_done_callback(self._taken)
 
     @property
     def idle_send(self) -> Send | None:
-        if self.buffered or self._stream.closed():
+        if self.buffered or not self._direct or self._stream.closed():
             return None
         send: Send = self._stream.socket.send
         return send
@@ -114,7 +144,7 @@ class Outlet:
 
     def write(self, data: bytes) -> None:
         """Write an answer or a control frame, which is never skipped."""
-        if not self.buffered and not self._stream.closed():
+        if not self.buffered and self._direct and not self._stream.closed():
             try:
                 sent = self._stream.socket.send(data)
             except BlockingIOError:
@@ -144,13 +174,18 @@ class Outlet:
         if not self._stream.closed():
             self.cut_off = True
             self._rule.aborted += 1
-            self.abort()
+        self.abort("too slow")
 
-    def abort(self) -> None:
-        """End the connection without a closing handshake, and free what the kernel holds for it."""
+    def abort(self, why: str = "") -> None:
+        """End the connection without a closing handshake, and free what the kernel holds for it.
+
+        `why` is a reason for the log.
+        """
         if not self._stream.closed():
+            self.aborted_for = self.aborted_for or why
             self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._stream.close()
+        self._let_go()
 
     def finish(self) -> None:
         """Tell the peer that nothing more comes, once everything has gone out."""
@@ -169,6 +204,9 @@ class Outlet:
         self.buffered += len(data)
         if not self._taking:
             self._give()
+        self._rule.grow(self, len(data))
+        if self._stream.closed():
+            return
         if was_idle and self.cohort is not None:
             self.cohort.place(self)
         if self.slow_since is None and self.buffered > self._rule.skip_bytes:
@@ -185,17 +223,24 @@ class Outlet:
     def _taken(self, _: Any) -> None:
         """Note that the kernel has taken what the stream was given, or that the stream is closed."""
         if self._stream.closed():
-            self._held = _NOTHING
-            self.buffered = 0
+            self._let_go()
             return
-        self.buffered -= self._taking
-        self._taking = 0
+        taken, self._taking = self._taking, 0
+        self.buffered -= taken
+        self._rule.shrink(self, taken)
         if self.buffered <= self._rule.skip_bytes:
             self.slow_since = None
         if self._held:
             self._give()
         else:
             self._drained()
+
+    def _let_go(self) -> None:
+        """Drop all buffered bytes, since the stream is closed."""
+        self._held = _NOTHING
+        self._taking = 0
+        dropped, self.buffered = self.buffered, 0
+        self._rule.shrink(self, dropped)
 
     def _drained(self) -> None:
         self._held = _NOTHING

@@ -1,10 +1,12 @@
 """One WebSocket, from the end of its opening handshake to the end of the connection (RFC 6455)."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from tornado_bridge.connections.disconnects import FLOODING
 from tornado_bridge.connections.outlet import Outlet
 from tornado_bridge.wire import deflate, frames
 from tornado_bridge.wire.frames import Opcode, ProtocolError
@@ -22,14 +24,35 @@ LINGER = 0.2
 LINGER_BYTES = 1 << 20
 
 
+# A client may send this many frames at once, and this many per second in the long run. Each 4 KiB, as sent and as
+# inflated, count as a frame more. The rate limit allows 300 messages per minute, so only a flood comes near.
+FLOOD_BURST = 2_000.0
+FLOOD_RATE = 100.0
+_FLOOD_BYTES = 4_096
+
+
 class WebSocket:
     """Reads the frames of one client, and answers its pings and its close.
 
     `on_text` is called with each message and `on_pong` at each pong. `on_closing` is called once, before a close frame
-    goes out, since no data may follow that frame. None of them may wait.
+    goes out, since no data may follow that frame. None of them may wait. A client that sends more than `budget` frames
+    at once is disconnected. `ended_by` is the close code and reason that ended the connection, or None.
     """
 
-    __slots__ = ("_linger", "_on_closing", "_on_pong", "_on_text", "_outlet", "_reader", "_stream", "closing")
+    __slots__ = (
+        "_budget",
+        "_credit",
+        "_credited",
+        "_linger",
+        "_on_closing",
+        "_on_pong",
+        "_on_text",
+        "_outlet",
+        "_reader",
+        "_stream",
+        "closing",
+        "ended_by",
+    )
 
     def __init__(
         self,
@@ -40,6 +63,7 @@ class WebSocket:
         on_text: Callable[[str], None],
         on_pong: Callable[[], None],
         on_closing: Callable[[], None],
+        budget: float = FLOOD_BURST,
     ) -> None:
         self._stream = stream
         self._outlet = outlet
@@ -48,7 +72,10 @@ class WebSocket:
         self._on_pong = on_pong
         self._on_closing = on_closing
         self._linger: asyncio.TimerHandle | None = None
+        self._budget = self._credit = budget
+        self._credited = time.monotonic()
         self.closing = False
+        self.ended_by: tuple[int | None, str] | None = None
 
     async def run(self) -> None:
         """Serve the client until its connection has ended."""
@@ -73,18 +100,31 @@ class WebSocket:
             self._outlet.abort()
 
     async def _serve(self, data: bytes) -> None:
+        frames_before = self._reader.frames
+        handled = turn = 0
         try:
-            size = 0
             for number, received in enumerate(self._reader.feed(data), start=1):
                 self._take(received)
-                size += len(received.text) + len(received.payload)
-                if number % TURN == 0 or size >= READ_SIZE:
-                    size = 0
+                size = len(received.text) + len(received.payload)
+                handled += size
+                turn += size
+                if number % TURN == 0 or turn >= READ_SIZE:
+                    turn = 0
                     await asyncio.sleep(0)
                 if self.closing or self._stream.closed():
                     return
         except ProtocolError as error:
             self.close(error.code, error.reason)
+            return
+        self._charge(self._reader.frames - frames_before + (len(data) + handled) / _FLOOD_BYTES)
+
+    def _charge(self, cost: float) -> None:
+        """Take the cost of a read off the client's budget, and disconnect the client when it is used up."""
+        now = time.monotonic()
+        self._credit = min(self._budget, self._credit + (now - self._credited) * FLOOD_RATE) - cost
+        self._credited = now
+        if self._credit < 0:
+            self.close(FLOODING.code, FLOODING.reason)
 
     def _take(self, received: Received) -> None:
         if received.opcode is Opcode.TEXT:
@@ -96,21 +136,22 @@ class WebSocket:
         elif received.opcode is Opcode.PONG:
             self._on_pong()
         else:
-            self.close(received.code)
+            self.close(received.code, echo=received.text)
 
     def _on_binary(self, payload: bytes) -> None:
         """Take a binary message as its UTF-8 text (docs/protocol.md section 1)."""
         self._on_text(utf8(payload))
 
-    def close(self, code: int | None, reason: str = "") -> None:
+    def close(self, code: int | None, reason: str = "", *, echo: str = "") -> None:
         """Send a close frame. The connection ends within LINGER seconds, and nothing more is processed.
 
         Bytes that still come are read and thrown away. Otherwise the kernel would reset the connection, and the close
-        frame might not arrive.
+        frame might not arrive. `echo` is the reason of the client's own close frame, which is not sent back.
         """
         if self.closing:
             return
         self.closing = True
+        self.ended_by = code, reason or echo
         self._on_closing()
         self._outlet.write(frames.close(code, reason))
         self._outlet.finish()

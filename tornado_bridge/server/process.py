@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import gc
 import os
-import resource
 import signal
 import socket
 import urllib.parse
@@ -21,6 +20,7 @@ from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.excerpts import excerpt
 from tornado_bridge.key_file import KeyFile, KeyWatch
 from tornado_bridge.redis_client import has_password
+from tornado_bridge.server import descriptors
 from tornado_bridge.server.embedded import EmbeddedRedis, authority
 from tornado_bridge.server.environment import Environment
 from tornado_bridge.server.setting_types import EMBEDDED
@@ -49,7 +49,7 @@ def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]
     try:
         import uvloop
     except ImportError:
-        raise settings.refusal("event_loop", "uvloop is not installed: pip install 'tornado_bridge[uvloop]'") from None
+        raise settings.refusal("event_loop", "uvloop is not installed: pip install uvloop") from None
     return uvloop.new_event_loop
 
 
@@ -61,27 +61,28 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
     """
     stopping, reloading = asyncio.Event(), asyncio.Event()
     _handle_signals(stopping, reloading)
-    _raise_file_limit()
+    settings = _within_open_files(settings)
     _log_environment(settings.environment)
     async with contextlib.AsyncExitStack() as stack:
         redis_url, password = _redis(settings, stack)
         bridge = _bridge(settings, redis_url, password)
         # Before the first client comes, since what is frozen is never freed.
         stack.enter_context(_settled_collector())
-        with _listening(settings, "port", settings.port):
+        with _listening(settings, "host", "port"):
             server, port = app.serve(
                 bridge,
                 host=settings.host,
                 port=settings.port,
                 allow_origin=settings.allow_origin,
+                trusted_proxy=settings.trusted_proxy,
                 max_handshakes=settings.max_handshakes,
             )
         stack.callback(server.stop)
         if settings.metrics_port is not None:
-            with _listening(settings, "metrics_port", settings.metrics_port):
-                metrics, metrics_port = serve_metrics(bridge, settings.host, settings.metrics_port)
+            with _listening(settings, "metrics_host", "metrics_port"):
+                metrics, metrics_port = serve_metrics(bridge, settings.metrics_host, settings.metrics_port)
             stack.callback(metrics.stop)
-            log.info("metrics", url=f"http://{authority(settings.host, metrics_port)}/metrics")
+            log.info("metrics", url=f"http://{authority(settings.metrics_host, metrics_port)}/metrics")
         starting = asyncio.create_task(bridge.start())
         first = asyncio.create_task(bridge.first_try())
         failed = asyncio.create_task(bridge.failure())
@@ -210,18 +211,21 @@ def _bridge_of(
         plugins=plugins,
         limits=Limits(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(Limits)}),
         compression=settings.compression,
+        log_addresses=settings.log_addresses,
     )
 
 
 @contextlib.contextmanager
-def _listening(settings: Settings, name: str, port: int) -> Iterator[None]:
+def _listening(settings: Settings, host: str, port: str) -> Iterator[None]:
+    """Name the setting at fault when an address cannot be listened on."""
     try:
         yield
     except (OSError, UnicodeError) as error:
         no_address = isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL
         problem = error.strerror if isinstance(error, OSError) and error.strerror else "no such name"
         raise settings.refusal(
-            "host" if no_address else name, f"{settings.host} port {port} cannot be listened on ({problem})"
+            host if no_address else port,
+            f"{getattr(settings, host)} port {getattr(settings, port)} cannot be listened on ({problem})",
         ) from None
 
 
@@ -243,9 +247,16 @@ def _settled_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _raise_file_limit() -> None:
-    """Raise the limit of open files as far as the system allows: each connection is one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # On macOS the hard limit is infinite, and setting that as the soft limit is refused.
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _within_open_files(settings: Settings) -> Settings:
+    """Return the settings with as many connections as there are descriptors for."""
+    limit = descriptors.raise_limit()
+    connections, handshakes = descriptors.fit(settings.max_connections, settings.max_handshakes, limit)
+    if (connections, handshakes) == (settings.max_connections, settings.max_handshakes):
+        return settings
+    log.warning(
+        "fewer connections than set: the limit of open files is too low",
+        open_files=limit,
+        max_connections=connections,
+        max_handshakes=handshakes,
+    )
+    return settings.model_copy(update={"max_connections": connections, "max_handshakes": handshakes})

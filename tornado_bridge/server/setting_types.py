@@ -1,5 +1,6 @@
 """The types of settings: each raises ValueError, without a text, for an invalid value."""
 
+import ipaddress
 import re
 import urllib.parse
 from pathlib import Path
@@ -32,6 +33,11 @@ def _origin(text: str) -> str:
     if not (scheme and rest) or "/" in rest:
         raise ValueError
     return text
+
+
+def _network(value: Any) -> Any:
+    """Read an address or a network. An address with bits behind its prefix length is refused."""
+    return ipaddress.ip_network(value) if isinstance(value, str) else value
 
 
 def _redis_url(text: str) -> str:
@@ -76,6 +82,7 @@ Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=2**31 - 1)]
 Amount = Annotated[float, BeforeValidator(_no_truth), Field(gt=0, allow_inf_nan=False)]
 Exchange = Annotated[str, AfterValidator(_exchange)]
 Origin = Annotated[str, AfterValidator(_origin)]
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Directory = Annotated[Path, BeforeValidator(_not_empty)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_names)]

@@ -17,7 +17,18 @@ from tornado_bridge.redis_client import has_password
 from tornado_bridge.server import environment as environments
 from tornado_bridge.server.environment import KEY_VARIABLE as KEY_VARIABLE
 from tornado_bridge.server.environment import Environment, environment_variable
-from tornado_bridge.server.setting_types import Amount, Count, Directory, Exchange, Names, Origin, Port, RedisUrl, Text
+from tornado_bridge.server.setting_types import (
+    Amount,
+    Count,
+    Directory,
+    Exchange,
+    Names,
+    Network,
+    Origin,
+    Port,
+    RedisUrl,
+    Text,
+)
 
 # These settings have no command-line option, since every user of the machine can see the arguments of a process.
 NOT_AN_OPTION = {"redis_password"}
@@ -59,14 +70,17 @@ class Settings(BaseModel):
         None,
         "Server",
         _PORT,
-        "Port for Prometheus metrics at /metrics, on the same address. 0 picks a free one and logs it. Without this "
-        "option there are no metrics.",
+        "Port for Prometheus metrics at /metrics. 0 picks a free one and logs it. Without this option there are no "
+        "metrics.",
+    )
+    metrics_host: Text = _setting(
+        "127.0.0.1", "Server", "an address or a host name", "Address or host name for the metrics."
     )
     event_loop: Literal["asyncio", "uvloop"] = _setting(
         "asyncio",
         "Server",
         "asyncio or uvloop",
-        "Event loop: asyncio or uvloop. To install uvloop: pip install 'tornado_bridge[uvloop]'.",
+        "Event loop: asyncio or uvloop. To install uvloop: pip install uvloop.",
     )
     exchange: Exchange = _setting(
         ..., "Server", "ID:NAME, such as 1:coinbase", "Exchange to relay, as ID:NAME. Required."
@@ -107,6 +121,13 @@ class Settings(BaseModel):
         "origins such as https://app.example.com",
         "Origin of web pages that may connect. The option can be repeated; in the environment, separate origins by "
         "spaces; in a file, write a list. Without it pages of any origin may connect.",
+    )
+    trusted_proxy: tuple[Network, ...] = _setting(
+        (),
+        "Clients",
+        "IP addresses or networks such as 10.0.0.0/8",
+        "Address or network of a proxy whose X-Forwarded-For header names the client. The option can be repeated; in "
+        "the environment, separate networks by spaces; in a file, write a list. Without it the header is ignored.",
     )
     max_connections: Count = _limit(
         "max_connections", "Clients", _COUNT, "Maximum number of live connections, over all keys."
@@ -160,12 +181,20 @@ class Settings(BaseModel):
         "A client whose frames have been dropped for this long, without a break, is disconnected.",
         "s",
     )
+    max_buffered_bytes: Count = _limit(
+        "max_buffered_bytes",
+        "Slow clients",
+        _COUNT,
+        "Once this much is buffered for all clients together, the one waited for longest is disconnected.",
+        "bytes",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Logging", "debug, info, warning or error", "Lowest level to log: debug, info, warning or error."
     )
     log_format: Literal["text", "json"] = _setting(
         "text", "Logging", "text or json", "Form of log lines: text or json."
     )
+    log_addresses: bool = _setting(False, "Logging", "true or false", "Show the IP addresses of clients in log lines.")
 
     _sources: dict[str, str] = PrivateAttr()
     _environment: Environment = PrivateAttr()
@@ -269,7 +298,8 @@ def settle(options: Mapping[str, Any], config: Path | None, environment: Mapping
         # Both set the same thing, and the environment comes before the file.
         given.pop("redis_password_file", None)
     for name, text in found.settings.items():
-        given[name] = tuple(text.split()) if name == "allow_origin" else text
+        # A setting that is a list by default has its items separated by spaces.
+        given[name] = tuple(text.split()) if Settings.model_fields[name].default == () else text
         sources[name] = f"in the environment ({environment_variable(name)})"
     for name, value in options.items():
         given[name], sources[name] = value, COMMAND_LINE

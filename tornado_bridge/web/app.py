@@ -1,38 +1,47 @@
-"""The HTTP side: the stream's endpoint, its description, and the two questions of a load balancer."""
+"""The HTTP side: the stream's endpoint, its description, and the probes of a load balancer."""
 
-import socket
 from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
 from tornado_bridge.bridge import WebSocketBridge
-from tornado_bridge.web import asyncapi, stream
+from tornado_bridge.connections.addresses import Network
+from tornado_bridge.web import asyncapi, quiet, stream
 from tornado_bridge.web.doorway import Doorway
-from tornado_bridge.web.stream import QuietHandler, StreamHandler
+from tornado_bridge.web.quiet import QuietHandler
+from tornado_bridge.web.stream import StreamHandler
 
 log = structlog.get_logger(__name__)
 
 STREAM_PATH = "/public/v1/stream"
 
-# Bounds on a connection that is no WebSocket yet.
+# Bounds on a connection that is not a WebSocket yet.
 MAX_HEADER_BYTES = 8_192
+MAX_BODY_BYTES = 8_192
 HANDSHAKE_TIMEOUT = 10.0
 MAX_HANDSHAKES = 1_000
 
 Rule = tuple[str, type[RequestHandler], dict[str, Any]]
 
 
-def routes(bridge: WebSocketBridge, *, allow_origin: Sequence[str] = ()) -> list[Rule]:
-    """Return the bridge's routes, to be mounted in an application; `allow_origin` empty allows any."""
+def routes(
+    bridge: WebSocketBridge, *, allow_origin: Sequence[str] = (), trusted_proxy: Sequence[Network] = ()
+) -> list[Rule]:
+    """Return the bridge's routes, to be mounted in an application.
+
+    `allow_origin` are the origins from which browsers are admitted, all if it is empty. `trusted_proxy` are the
+    networks of proxies whose X-Forwarded-For names the client.
+    """
+    quiet.hide_requests()
     description = asyncapi.document(bridge.registry)
-    as_json = {"text": asyncapi.as_json(description), "content_type": "application/json"}
-    as_yaml = {"text": asyncapi.as_yaml(description), "content_type": "application/yaml"}
+    origins = frozenset(allow_origin)
+    as_json = {"text": asyncapi.as_json(description), "content_type": "application/json", "allow_origin": origins}
+    as_yaml = {"text": asyncapi.as_yaml(description), "content_type": "application/yaml", "allow_origin": origins}
     return [
-        (STREAM_PATH, StreamHandler, {"bridge": bridge, "allow_origin": frozenset(allow_origin)}),
+        (STREAM_PATH, StreamHandler, {"bridge": bridge, "allow_origin": origins, "trusted_proxy": trusted_proxy}),
         ("/healthz", HealthHandler, {}),
         ("/readyz", ReadyHandler, {"bridge": bridge}),
         ("/asyncapi.json", DescriptionHandler, as_json),
@@ -46,14 +55,16 @@ def serve(
     host: str,
     port: int,
     allow_origin: Sequence[str] = (),
+    trusted_proxy: Sequence[Network] = (),
     max_handshakes: int = MAX_HANDSHAKES,
 ) -> tuple[HTTPServer, int]:
-    """Open the port and serve the bridge on it; returns the server and the port, which 0 lets the kernel pick.
+    """Open the port and serve the bridge on it. Return the server and the port; port 0 lets the kernel choose one.
 
-    Raises OSError where the port cannot be had.
+    At most `max_handshakes` connections may wait for a request or have one under way. Raises OSError if the port cannot
+    be had.
     """
     application = Application(
-        routes(bridge, allow_origin=allow_origin),
+        routes(bridge, allow_origin=allow_origin, trusted_proxy=trusted_proxy),
         default_handler_class=MissingHandler,
         log_function=_log_request,
         serve_traceback=False,
@@ -63,39 +74,46 @@ def serve(
         bridge=bridge,
         path=STREAM_PATH,
         allow_origin=frozenset(allow_origin),
-        max_handshakes=max_handshakes,
+        trusted_proxy=trusted_proxy,
+        max_pending=max_handshakes,
         max_header_size=MAX_HEADER_BYTES,
-        max_body_size=MAX_HEADER_BYTES,
+        max_body_size=MAX_BODY_BYTES,
         idle_connection_timeout=HANDSHAKE_TIMEOUT,
         body_timeout=HANDSHAKE_TIMEOUT,
     )
-    sockets = bind_sockets(port, host, backlog=1024)
-    for listening in sockets:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, stream.SEND_BUFFER)
-    server.add_sockets(sockets)
-    return server, sockets[0].getsockname()[1]
+    return server, server.listen_on(host, port, send_buffer=stream.SEND_BUFFER)
 
 
 def _log_request(handler: RequestHandler) -> None:
-    """Log the path alone: the query may hold an API key."""
+    """Log the path without its query, which may hold an API key."""
     log.debug("request", method=handler.request.method, path=handler.request.path, status=handler.get_status())
 
 
 class MissingHandler(QuietHandler):
-    """Whatever is not here."""
+    """Answers every other path with 404."""
 
     def prepare(self) -> None:
         raise HTTPError(404)
 
 
-class HealthHandler(QuietHandler):
+class ProbeHandler(QuietHandler):
+    """A question of a load balancer, which may be asked with GET or HEAD."""
+
+    def head(self) -> None:
+        self.get()
+
+    def get(self) -> None:
+        raise NotImplementedError
+
+
+class HealthHandler(ProbeHandler):
     """Whether the process answers."""
 
     def get(self) -> None:
-        self.write({"status": "ok"})
+        self.finish({"status": "ok"})
 
 
-class ReadyHandler(QuietHandler):
+class ReadyHandler(ProbeHandler):
     """Whether events can reach clients: 200, or 503 while the source is away or the bridge stops."""
 
     def initialize(self, bridge: WebSocketBridge) -> None:
@@ -104,16 +122,24 @@ class ReadyHandler(QuietHandler):
     def get(self) -> None:
         if not self._bridge.ready:
             self.set_status(503)
-        self.write({"status": "ready" if self._bridge.ready else "unavailable"})
+        self.finish({"status": "ready" if self._bridge.ready else "unavailable"})
 
 
 class DescriptionHandler(QuietHandler):
-    """What clients may send and what they get, for programs; public, like the contract."""
+    """Describes for programs what clients may send and what they get. It is as public as the contract."""
 
-    def initialize(self, text: str, content_type: str) -> None:
+    def initialize(self, text: str, content_type: str, allow_origin: frozenset[str]) -> None:
         self._text = text
         self._content_type = content_type
+        self._allow_origin = allow_origin
 
     def get(self) -> None:
         self.set_header("Content-Type", self._content_type)
+        if not self._allow_origin:
+            self.set_header("Access-Control-Allow-Origin", "*")
+        else:
+            self.set_header("Vary", "Origin")
+            origin = self.request.headers.get("Origin")
+            if origin in self._allow_origin:
+                self.set_header("Access-Control-Allow-Origin", str(origin))
         self.finish(self._text)

@@ -1,6 +1,6 @@
 """What a bridge has counted, for Prometheus.
 
-The bridge counts in plain integers where things happen; they are read when a scrape asks for them.
+The bridge counts in plain integers. They are read when a scrape asks for them.
 """
 
 from collections import Counter
@@ -10,17 +10,25 @@ import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.ingest.relay import Outcome
+from tornado_bridge.web.listener import Listener
+from tornado_bridge.web.quiet import QuietHandler
+
+# Bounds on the connections of scrapers. A scrape has no body. Seconds; a scraper keeps its connection between scrapes.
+MAX_SCRAPERS = 32
+MAX_HEADER_BYTES = 8_192
+MAX_BODY_BYTES = 1
+IDLE_TIMEOUT = 120.0
+REQUEST_TIMEOUT = 10.0
 
 Metric = CounterMetricFamily | GaugeMetricFamily
 
 
 class BridgeCollector(Collector):
-    """The metrics of one bridge; no label holds a channel, a key or anything of a payload."""
+    """The metrics of one bridge. No label holds a channel, a key or a part of a payload."""
 
     def __init__(self, bridge: WebSocketBridge) -> None:
         self._bridge = bridge
@@ -53,7 +61,7 @@ class BridgeCollector(Collector):
             "tornado_bridge_refused_clients", "Clients refused, by close code.", labels=("code",)
         )
         by_code: Counter[int] = Counter()
-        for why, count in bridge.refusals.items():
+        for why, count in bridge.refusals.counts.items():
             by_code[why.code] += count
         for code, count in by_code.items():
             refusals.add_metric((str(int(code)),), count)
@@ -79,7 +87,7 @@ class BridgeCollector(Collector):
         yield GaugeMetricFamily("tornado_bridge_ready", "1 while events can reach clients.", value=float(bridge.ready))
 
 
-class MetricsHandler(RequestHandler):
+class MetricsHandler(QuietHandler):
     """The bridge's metrics as text."""
 
     def initialize(self, bridge: WebSocketBridge) -> None:
@@ -92,15 +100,23 @@ class MetricsHandler(RequestHandler):
 
 
 def serve_metrics(bridge: WebSocketBridge, host: str, port: int) -> tuple[HTTPServer, int]:
-    """Serve `/metrics` on a port of its own, which clients need not reach; returns the server and the port.
+    """Serve `/metrics` on a port of its own. Return the server and the port; port 0 lets the kernel choose one.
 
-    Port 0 takes a free one. Raises OSError where the port cannot be had.
+    Raises OSError if the port cannot be had.
     """
-    server = HTTPServer(Application([("/metrics", MetricsHandler, {"bridge": bridge})], log_function=_no_log))
-    sockets = bind_sockets(port, host)
-    server.add_sockets(sockets)
-    return server, sockets[0].getsockname()[1]
+    application = Application(
+        [("/metrics", MetricsHandler, {"bridge": bridge})], log_function=_no_log, serve_traceback=False
+    )
+    server = Listener(
+        application,
+        max_pending=MAX_SCRAPERS,
+        max_header_size=MAX_HEADER_BYTES,
+        max_body_size=MAX_BODY_BYTES,
+        idle_connection_timeout=IDLE_TIMEOUT,
+        body_timeout=REQUEST_TIMEOUT,
+    )
+    return server, server.listen_on(host, port)
 
 
 def _no_log(_: RequestHandler) -> None:
-    """A scrape every few seconds is no news."""
+    """Log no scrape: one comes every few seconds."""

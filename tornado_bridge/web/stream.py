@@ -2,37 +2,20 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from typing import Any
 
-import structlog
-from tornado.httputil import HTTPServerRequest
-from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13, _WebSocketParams
 
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.connections.addresses import LOCAL, Network, client_of
 from tornado_bridge.connections.outlet import Outlet
-from tornado_bridge.logs import ThrottledLog
+from tornado_bridge.web.quiet import QuietHandler
 from tornado_bridge.wire import frames, handshake
-
-log = structlog.get_logger(__name__)
 
 # Bytes that the kernel may hold for a client that does not read (it doubles the figure for its own accounting). Left
 # to itself it takes up to 4 MB before user space sees that the client is slow.
 SEND_BUFFER = 131_072
-
-
-class QuietHandler(RequestHandler):
-    """A handler that puts no API key into a log line, whatever the application around it logs."""
-
-    def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
-        # Access logs and the repr of a request show its URI. The query has been parsed by now.
-        request.uri = request.path
-        super().__init__(application, request, **kwargs)
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, HTTPError):  # those are the client's own
-            faults = self.settings.setdefault("tornado_bridge_faults", ThrottledLog(log))
-            faults.error("request failed", path=self.request.path, error=getattr(typ, "__name__", "unknown"))
 
 
 class Handover(WebSocketProtocol13):
@@ -77,7 +60,7 @@ class Handover(WebSocketProtocol13):
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         if self._outlet is not None:
-            self._outlet.abort()
+            self._outlet.abort("no answer to a ping")
 
     async def _receive_frame_loop(self) -> None:
         """Leave the frames to the bridge, in a task of its own, so that request and handler can be freed."""
@@ -86,9 +69,12 @@ class Handover(WebSocketProtocol13):
 class StreamHandler(QuietHandler, WebSocketHandler):
     """The opening handshake of a client. Its stream then goes to the bridge."""
 
-    def initialize(self, bridge: WebSocketBridge, allow_origin: frozenset[str]) -> None:
+    def initialize(
+        self, bridge: WebSocketBridge, allow_origin: frozenset[str], trusted_proxy: Sequence[Network] = ()
+    ) -> None:
         self._bridge = bridge
         self._allow_origin = allow_origin
+        self._trusted_proxy = trusted_proxy
         self._accepted: handshake.Accepted | None = None
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
@@ -127,7 +113,9 @@ class StreamHandler(QuietHandler, WebSocketHandler):
         handover = self.ws_connection
         if not handover.stream.closed():
             handover.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._bridge.add_client(handover.stream, self._accepted.key, self._accepted.window, pings=handover)
+        address = client_of(self.request.remote_ip or LOCAL, self.request.headers, self._trusted_proxy)
+        accepted = self._accepted
+        self._bridge.add_client(handover.stream, accepted.key, accepted.window, pings=handover, address=address)
         # Python's collector seldom runs, so the cycle of handler and protocol is broken by hand.
         self.ws_connection = None
         self.on_connection_close()

@@ -39,7 +39,7 @@ class FrameReader:
     largest size of its message, and returns the message or raises ProtocolError.
     """
 
-    __slots__ = ("_buffer", "_compressed", "_decoder", "_inflate", "_max_message", "_message", "_opcode")
+    __slots__ = ("_buffer", "_compressed", "_decoder", "_inflate", "_max_message", "_message", "_opcode", "frames")
 
     def __init__(self, max_message: int, inflate: Inflate | None = None) -> None:
         self._max_message = max_message
@@ -50,6 +50,8 @@ class FrameReader:
         self._message: bytearray | None = None
         self._opcode = Opcode.TEXT
         self._decoder = _NO_DECODER
+        # Frames read so far, fragments and control frames included.
+        self.frames = 0
 
     def feed(self, data: bytes) -> Iterator[Received]:
         """Yield the messages and control frames that `data` completes.
@@ -61,6 +63,7 @@ class FrameReader:
         try:
             while (frame := self._next_frame(buffer, start)) is not None:
                 first, payload, start = frame
+                self.frames += 1
                 received = self._take(first, payload)
                 if received is not None:
                     yield received
