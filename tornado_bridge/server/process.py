@@ -98,8 +98,10 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
         server.stop()
         await bridge.stop()
         await server.close_all_connections()
-        for task in (starting, first, failed, reloader, stopped):
+        tasks = (starting, first, failed, reloader, stopped)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     if fault is not None:
         raise BridgeError(f"the bridge has failed: {type(fault).__name__}")
 

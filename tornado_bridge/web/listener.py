@@ -25,7 +25,8 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # Seconds for which a port accepts nothing after that.
 PAUSE = 0.5
 
-# One client group may have this share of the places. Behind a proxy all clients share its address, so it is not small.
+# When all places are taken, one client group may have this share of them. Behind a proxy all clients share its address,
+# so the share is not small.
 SHARE = 0.5
 
 
@@ -33,8 +34,8 @@ class Listener(HTTPServer):
     """An HTTP server that holds at most `max_pending` connections which wait for a request or have one under way.
 
     When all places are taken, the connection that has been quiet for longest is closed. So a newcomer is always served:
-    strangers who fill the places compete with each other. A single address has at most half of the places, and beyond
-    that its own quietest connection goes. A connection counts as young again when it has been answered.
+    strangers who fill the places compete with each other. A client group that has half of the places or more gives up
+    its own quietest connection. A connection counts as young again when it has been answered.
     """
 
     def initialize(self, request_callback: Any, *, max_pending: int, **kwargs: Any) -> None:  # type: ignore[override]
@@ -43,6 +44,8 @@ class Listener(HTTPServer):
         # The waiting connections with their client group, the one that has been quiet for longest first.
         self._pending: dict[IOStream, str] = {}
         self._groups: Counter[str] = Counter()
+        # The groups that have their share of the places.
+        self._crowded: dict[str, None] = {}
         self._faults = ThrottledLog(log)
         super().initialize(request_callback, **kwargs)
 
@@ -66,12 +69,12 @@ class Listener(HTTPServer):
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         group = group_of(peer_of(address))
-        if self._groups[group] >= self._max_per_group:
-            self._close_quietest(group)
-        elif len(self._pending) >= self._max_pending:
-            self._close_quietest(None)
+        if len(self._pending) >= self._max_pending:
+            self._close_quietest(group if group in self._crowded else next(iter(self._crowded), None))
         self._pending[stream] = group
         self._groups[group] += 1
+        if self._groups[group] >= self._max_per_group:
+            self._crowded[group] = None
         super().handle_stream(stream, address)
 
     def start_request(self, server_conn: Any, request_conn: HTTPConnection) -> HTTPMessageDelegate:
@@ -96,6 +99,8 @@ class Listener(HTTPServer):
         group = self._pending.pop(stream, None)
         if group is not None:
             self._groups[group] -= 1
+            if self._groups[group] < self._max_per_group:
+                self._crowded.pop(group, None)
             if not self._groups[group]:
                 del self._groups[group]
 
