@@ -8,18 +8,8 @@ import pytest
 
 from tests.support.planted import Quotes, public
 from tornado_bridge import Envelope, values
-from tornado_bridge.audit.rehearsal import (
-    FAILED,
-    INVALID,
-    REFUSED,
-    RELAYED,
-    UNROUTED,
-    Outcome,
-    Outputs,
-    Rehearsal,
-    differing,
-    outputs_of,
-)
+from tornado_bridge.audit.rehearsal import Outputs, Rehearsal, Result, differing, outputs_of
+from tornado_bridge.ingest.relay import Outcome
 from tornado_bridge.redaction.declaration import CHANNEL, ENVELOPES, ORDER, PRESENCE
 
 SOURCE = "channel:exchange:1:quotes:BTC"
@@ -50,7 +40,7 @@ def open_handed(event: Any) -> Envelope:
 
 
 def test_an_envelope_comes_out_as_a_client_gets_it() -> None:
-    assert rehearsal(one).run(SOURCE, PAYLOAD) == Outcome(RELAYED, (ENVELOPE,), "")
+    assert rehearsal(one).run(SOURCE, PAYLOAD) == Result(Outcome.RELAYED, (ENVELOPE,), "")
 
 
 def test_several_envelopes_come_out_in_order() -> None:
@@ -77,35 +67,35 @@ def test_a_long_envelope_is_read() -> None:
 
 
 def test_an_event_without_an_envelope_is_relayed() -> None:
-    assert rehearsal(lambda event: None).run(SOURCE, PAYLOAD) == Outcome(RELAYED, (), "")
+    assert rehearsal(lambda event: None).run(SOURCE, PAYLOAD) == Result(Outcome.RELAYED, (), "")
 
 
 @pytest.mark.parametrize(
     ("transform", "source", "payload", "kind", "cause"),
     [
-        (one, SOURCE, b"{", INVALID, "the payload is not JSON"),
-        (one, SOURCE, b'{"price":null,"at":0}', INVALID, "price is not a decimal number"),
-        (broken, SOURCE, PAYLOAD, FAILED, "RuntimeError in broken, line "),
-        (open_handed, SOURCE, PAYLOAD, REFUSED, "$.data: has a member that is not declared"),
-        (one, "elsewhere", PAYLOAD, UNROUTED, "its source channel is of no declared form"),
+        (one, SOURCE, b"{", Outcome.INVALID, "the payload is not JSON"),
+        (one, SOURCE, b'{"price":null,"at":0}', Outcome.INVALID, "price is not a decimal number"),
+        (broken, SOURCE, PAYLOAD, Outcome.FAILED, "RuntimeError in broken, line "),
+        (open_handed, SOURCE, PAYLOAD, Outcome.REFUSED, "$.data: has a member that is not declared"),
+        (one, "elsewhere", PAYLOAD, Outcome.UNROUTED, "its source channel is of no declared form"),
     ],
 )
 def test_an_event_that_gives_nothing_says_why(
     transform: Any, source: str, payload: bytes, kind: str, cause: str
 ) -> None:
     outcome = rehearsal(transform).run(source, payload)
-    assert (outcome.kind, outcome.envelopes, outcome.cause.startswith(cause)) == (kind, (), True)
+    assert (outcome.outcome, outcome.envelopes, outcome.cause.startswith(cause)) == (kind, (), True)
 
 
 def test_failures_without_number_quarantine_nothing() -> None:
     rehearsed = rehearsal(broken)
-    assert {rehearsed.run(SOURCE, PAYLOAD).kind for _ in range(500)} == {FAILED}
+    assert {rehearsed.run(SOURCE, PAYLOAD).outcome for _ in range(500)} == {Outcome.FAILED}
 
 
 def outputs(*data: dict[str, Any]) -> Outputs:
     """Return the outputs of envelopes with that data."""
     texts = (msgspec.json.encode({"type": "t", "channel": "c", "data": members}).decode() for members in data)
-    return outputs_of(Outcome(RELAYED, tuple(texts), ""))
+    return outputs_of(Result(Outcome.RELAYED, tuple(texts), ""))
 
 
 def test_every_member_is_an_output() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 
 from tornado_bridge.audit.drafts import UNCHANGED, Changes, Draft, Part, literal
 from tornado_bridge.audit.generation import EXCHANGE_NAME, Generator, canaries
-from tornado_bridge.audit.rehearsal import Outcome, Outputs, Rehearsal, differing, outputs_of
+from tornado_bridge.audit.rehearsal import Outputs, Rehearsal, Result, differing, outputs_of
 from tornado_bridge.redaction.declaration import (
     DERIVED,
     EARLIER,
@@ -155,16 +155,16 @@ class Auditor:
     def _find(self, sentence: str) -> None:
         self._findings[sentence] = None
 
-    def _run(self, draft: Draft, changes: Changes = UNCHANGED) -> Outcome:
-        outcome = self._rehearsal.run(*draft.write(changes))
+    def _run(self, draft: Draft, changes: Changes = UNCHANGED) -> Result:
+        result = self._rehearsal.run(*draft.write(changes))
         self._tried += 1
-        self._outcomes[outcome.kind] += 1
-        for text in outcome.envelopes:
+        self._outcomes[result.outcome] += 1
+        for text in result.envelopes:
             if canaries(text):
                 self._find("a value or a name that is not read comes out: its canary was seen")
             for name in self._names.findall(text):
                 self._find(f"the name of the private member {name!r} comes out")
-        return outcome
+        return result
 
     def _look_for_canaries(self) -> None:
         for _ in range(self._cases // 2):

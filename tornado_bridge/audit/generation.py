@@ -77,12 +77,12 @@ class Generator:
             if self._tried:
                 del self._tried[self._chance.choice(list(self._tried))]
             draft = self.draft(bare=True)
-            outcome = rehearsal.run(*draft.write())
-            if outcome.envelopes:
+            result = rehearsal.run(*draft.write())
+            if result.envelopes:
                 self._known = draft
                 self._narrow(draft, rehearsal)
                 return True
-            reason = f"{outcome.kind} {outcome.cause}"
+            reason = f"{result.outcome} {result.cause}"
             # Also now and then for a reason that is known: where all have one, this walks.
             if reason not in steps or self._chance.random() < 0.3:
                 steps[reason] = dict(self._tried)

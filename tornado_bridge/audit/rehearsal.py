@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tornado_bridge.channels import Grammar
-from tornado_bridge.ingest.relay import Outcome as Kind
-from tornado_bridge.ingest.relay import Relay
+from tornado_bridge.ingest.relay import Outcome, Relay
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.redaction.declaration import CHANNEL, ENVELOPES, ORDER, PRESENCE
 from tornado_bridge.redaction.firewall import CheckedEnvelope
@@ -18,8 +17,7 @@ from tornado_bridge.stream.hub import Hub
 # Between two events, in seconds: none is counted against the next, none is throttled in the log.
 _PAUSE = 3600.0
 
-_KINDS = (Kind.RELAYED, Kind.INVALID, Kind.FAILED, Kind.REFUSED)
-RELAYED, INVALID, FAILED, REFUSED, UNROUTED = *(kind.value for kind in _KINDS), "unrouted"
+_COUNTED = (Outcome.RELAYED, Outcome.INVALID, Outcome.FAILED, Outcome.REFUSED)
 
 # What an event gives: for each output its values, in order.
 Outputs = Mapping[str, tuple[str, ...]]
@@ -27,10 +25,10 @@ Outputs = Mapping[str, tuple[str, ...]]
 _decode = msgspec.json.Decoder().decode
 
 
-class Outcome(NamedTuple):
-    """What became of one event: one of the words above, the envelopes as text, why there are none."""
+class Result(NamedTuple):
+    """What became of one event: its outcome, the envelopes as text, and why there are none."""
 
-    kind: str
+    outcome: Outcome
     envelopes: tuple[str, ...]
     cause: str
 
@@ -47,19 +45,19 @@ class Rehearsal:
         self._relay = Relay([route], self._hub, exchange=exchange, log=log, clock=self._clock)
         self._tally = self._relay.tallies[route.event_type.name]
 
-    def run(self, source: str, payload: bytes) -> Outcome:
+    def run(self, source: str, payload: bytes) -> Result:
         """Return what becomes of one message of Redis."""
         self._now += _PAUSE
         self._cause = ""
         self._hub.texts.clear()
         before = self._counts()
         self._relay.relay([(source.encode(), payload)])
-        counted = zip(_KINDS, before, self._counts(), strict=True)
-        kind = next((kind.value for kind, old, new in counted if new > old), UNROUTED)
-        return Outcome(kind, tuple(text.decode() for text in self._hub.texts), self._cause)
+        counted = zip(_COUNTED, before, self._counts(), strict=True)
+        outcome = next((outcome for outcome, old, new in counted if new > old), Outcome.UNROUTED)
+        return Result(outcome, tuple(text.decode() for text in self._hub.texts), self._cause)
 
     def _counts(self) -> Sequence[int]:
-        return [self._tally.of(kind) for kind in _KINDS]
+        return [self._tally.of(outcome) for outcome in _COUNTED]
 
     def _clock(self) -> float:
         return self._now
@@ -99,13 +97,13 @@ def differing(before: Outputs, after: Outputs) -> set[str]:
     return {output for output in names if not any(output.startswith(f"{other}.") for other in names)}
 
 
-def outputs_of(outcome: Outcome) -> Outputs:
+def outputs_of(result: Result) -> Outputs:
     """Return the values of every output of an event."""
-    found: dict[str, list[str]] = {PRESENCE: [str(bool(outcome.envelopes))]}
-    if outcome.envelopes:
-        found[ENVELOPES] = [str(len(outcome.envelopes))]
+    found: dict[str, list[str]] = {PRESENCE: [str(bool(result.envelopes))]}
+    if result.envelopes:
+        found[ENVELOPES] = [str(len(result.envelopes))]
         found[ORDER] = []
-    for envelope in map(_decode, outcome.envelopes):
+    for envelope in map(_decode, result.envelopes):
         found.setdefault(CHANNEL, []).append(envelope["channel"])
         _collect(envelope["data"], "", found)
     return {output: tuple(values) for output, values in found.items()}

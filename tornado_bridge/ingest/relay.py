@@ -35,6 +35,7 @@ class Outcome(enum.StrEnum):
     FAILED = "failed"  # the plugin raised
     REFUSED = "refused"  # the egress firewall stopped an envelope
     QUARANTINED = "quarantined"  # dropped while its plugin was in quarantine
+    UNROUTED = "unrouted"  # on a source channel that no event type declares, so counted for none
 
 
 @dataclasses.dataclass

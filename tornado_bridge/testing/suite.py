@@ -13,9 +13,10 @@ import msgspec
 
 from tornado_bridge.audit.auditor import Auditor
 from tornado_bridge.audit.generation import EXCHANGE_ID, EXCHANGE_NAME, Generator
-from tornado_bridge.audit.rehearsal import INVALID, RELAYED, Outcome, Rehearsal
+from tornado_bridge.audit.rehearsal import Rehearsal, Result
 from tornado_bridge.channels import Grammar
 from tornado_bridge.events import Event
+from tornado_bridge.ingest.relay import Outcome
 from tornado_bridge.redaction.declaration import Declaration
 from tornado_bridge.redaction.validation import Validator
 from tornado_bridge.registry import Registry, Route
@@ -91,8 +92,8 @@ class PluginSuite:
         for rehearsed in _rehearsed(self.plugin):
             event_type = rehearsed.route.event_type
             grammar = Grammar([event_type.channel_form])
-            for outcome in rehearsed.outcomes:
-                for envelope in map(msgspec.json.decode, outcome.envelopes):
+            for result in rehearsed.results:
+                for envelope in map(msgspec.json.decode, result.envelopes):
                     assert event_type.channel_form.wildcard in grammar.subscriptions(envelope["channel"])
 
     def test_its_audit_has_no_finding(self) -> None:
@@ -101,12 +102,12 @@ class PluginSuite:
 
     def test_the_same_event_gives_the_same_envelopes(self) -> None:
         for rehearsed in _rehearsed(self.plugin):
-            assert [rehearsed.rehearsal.run(*event) for event in rehearsed.events] == list(rehearsed.outcomes)
+            assert [rehearsed.rehearsal.run(*event) for event in rehearsed.events] == list(rehearsed.results)
 
     def test_events_are_independent_of_their_order(self) -> None:
         for rehearsed in _rehearsed(self.plugin):
             backwards = [rehearsed.rehearsal.run(*event) for event in reversed(rehearsed.events)]
-            assert backwards[::-1] == list(rehearsed.outcomes)
+            assert backwards[::-1] == list(rehearsed.results)
 
     def test_an_event_is_left_as_it_was(self) -> None:
         for rehearsed in _rehearsed(self.plugin):
@@ -135,25 +136,25 @@ class PluginSuite:
 
     def test_a_generated_event_is_relayed_or_dropped(self) -> None:
         for rehearsed in _rehearsed(self.plugin):
-            for outcome in rehearsed.attempts(self.cases):
-                assert outcome.kind in (RELAYED, INVALID), outcome.cause
+            for result in rehearsed.attempts(self.cases):
+                assert result.outcome in (Outcome.RELAYED, Outcome.INVALID), result.cause
 
     def test_a_payload_that_is_not_a_json_object_is_dropped(self) -> None:
         for rehearsed in _rehearsed(self.plugin):
             source, payload = rehearsed.events[0]
             for broken in (*_NO_JSON, payload[:-1], payload + b"x", payload.decode().encode("utf-16")):
-                assert rehearsed.rehearsal.run(source, broken).kind == INVALID, broken[:40]
+                assert rehearsed.rehearsal.run(source, broken).outcome is Outcome.INVALID, broken[:40]
 
     def test_a_member_of_the_wrong_kind_drops_its_event_at_most(self) -> None:
         for rehearsed in _rehearsed(self.plugin):
             for source, payload in rehearsed.with_wrong_members():
-                outcome = rehearsed.rehearsal.run(source, payload)
-                assert outcome.kind in (RELAYED, INVALID), outcome.cause
+                result = rehearsed.rehearsal.run(source, payload)
+                assert result.outcome in (Outcome.RELAYED, Outcome.INVALID), result.cause
 
     def test_a_published_event_reaches_a_subscriber(self, bridge_client: "BridgeClient") -> None:
         for rehearsed in _rehearsed(self.plugin):
             bridge_client.publish(*rehearsed.events[0])
-            expected = [msgspec.json.decode(text) for text in rehearsed.outcomes[0].envelopes]
+            expected = [msgspec.json.decode(text) for text in rehearsed.results[0].envelopes]
             assert [bridge_client.receive() for _ in expected] == expected
 
 
@@ -166,7 +167,7 @@ class _Rehearsed:
         self._generator = Generator(route, Declaration(route.event_type), SEED)
         assert self._generator.learn(self.rehearsal), f"no generated event of {route.event_type.name!r} was valid"
         self.events = [self._generator.valid_draft(self.rehearsal).write() for _ in range(_EVENTS)]
-        self.outcomes = tuple(self.rehearsal.run(*event) for event in self.events)
+        self.results = tuple(self.rehearsal.run(*event) for event in self.events)
 
     def decoded(self) -> Iterator[Event[Any]]:
         """Yield the events as the plugin receives them."""
@@ -183,7 +184,7 @@ class _Rehearsed:
         rounds = [[_time(self.route, event, clock) for event in events] for _ in range(_REPETITIONS)]
         return [list(times) for times in zip(*rounds, strict=True)]
 
-    def attempts(self, count: int) -> Iterator[Outcome]:
+    def attempts(self, count: int) -> Iterator[Result]:
         """Yield the outcomes of newly generated events; some of the events are invalid."""
         for _ in range(count):
             yield self.rehearsal.run(*self._generator.draft().write())

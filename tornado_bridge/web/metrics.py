@@ -40,7 +40,8 @@ class BridgeCollector(Collector):
         )
         for name, tally in bridge.relay.tallies.items():
             for outcome in Outcome:
-                events.add_metric((name, outcome.value), tally.of(outcome))
+                if outcome is not Outcome.UNROUTED:
+                    events.add_metric((name, outcome.value), tally.of(outcome))
         yield events
         envelopes = CounterMetricFamily("tornado_bridge_envelopes", "Envelopes published.", labels=("type",))
         for name, tally in bridge.relay.tallies.items():
