@@ -30,7 +30,7 @@ from tornado_bridge.connections.visits import Visits
 from tornado_bridge.errors import ConfigurationError
 from tornado_bridge.ingest.relay import Relay
 from tornado_bridge.ingest.source import Source
-from tornado_bridge.keys import Keys
+from tornado_bridge.keys import Key, Keys
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry
 from tornado_bridge.stream.hub import Hub
@@ -199,9 +199,10 @@ class WebSocketBridge:
         """
         stream.set_nodelay(True)
         outlet = Outlet(stream, self.slow_rule, clock=time.monotonic, on_slow=self.slow.add, window=window)
-        admitted = self._admit(key)
+        known = self._keys.ring.find(key) if key else None
+        admitted = self._admit(key, known)
         if not isinstance(admitted, Allowance):
-            self._visits.log_refusal(admitted, self._keys.ring.find(key) if key else None, address)
+            self._visits.log_refusal(admitted, known, address)
             self.refusals.refuse(stream, outlet, admitted, address)
             return None
         connection = Connection(
@@ -225,12 +226,11 @@ class WebSocketBridge:
         """Disconnect a client."""
         connection.disconnect(why)
 
-    def _admit(self, key: str | None) -> Allowance | Disconnect:
+    def _admit(self, key: str | None, known: Key | None) -> Allowance | Disconnect:
         if self._stopped.is_set():
             return SHUTTING_DOWN
         if not key:
             return KEY_REQUIRED
-        known = self._keys.ring.find(key)
         if known is None:
             return KEY_INVALID
         allowance = self.admission.of(known)
