@@ -163,6 +163,7 @@ def test_a_running_server_takes_a_new_key_within_two_seconds(running: Running, c
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_running_server_closes_a_revoked_key_within_two_seconds(running: Running, command: Command) -> None:
     key = command("keys", "create", "leaver", "--api-keys", str(running.keys)).out.strip()
     deadline = time.monotonic() + 10

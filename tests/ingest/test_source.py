@@ -233,7 +233,6 @@ async def confirm(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             return
 
 
-@pytest.mark.slow
 @pytest.mark.gen_test(timeout=10)
 async def test_a_subscription_may_be_confirmed_behind_events_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "PING_INTERVAL", 0.1)
@@ -280,6 +279,7 @@ async def test_what_redis_holds_while_the_process_stands_still_is_relayed(
         assert (running_source.connects, running_source.subscribed.is_set()) == (1, True)
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=10)
 async def test_a_relay_that_takes_its_time_is_not_a_hung_redis(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
@@ -859,6 +859,7 @@ async def send_events_alone(reader: asyncio.StreamReader, writer: asyncio.Stream
                 await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
     ("answer", "cause"),
