@@ -117,7 +117,7 @@ def _server(url: str) -> Object:
         "host": "{host}",
         "pathname": address.path,
         "protocol": address.scheme,
-        "description": "If a proxy in front of the bridge offers TLS, the protocol is `wss`.",
+        "description": "With TLS, the protocol is `wss`.",
         "variables": {"host": {"default": address.netloc, "description": "The host and port of the bridge."}},
         "security": [_reference("components", "securitySchemes", name) for name in SECURITY_SCHEMES],
     }
