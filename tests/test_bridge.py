@@ -57,7 +57,7 @@ SUBSCRIBED = '{"type":"subscribed","channels":["candles:BTC-USD:1h"]}'
 
 
 def candle(number: int) -> tuple[str, str]:
-    """Return a candle that can be told from others by its volume."""
+    """Return a candle with its number as its volume."""
     return SOURCE, f'{{"timestamp":1708264800000,"open":1,"high":2,"low":0.5,"close":1.5,"volume":{number}}}'
 
 
@@ -71,7 +71,7 @@ async def publish(server: RedisServer, *messages: tuple[str, str | bytes]) -> No
 
 @asynccontextmanager
 async def started(redis_url: str, **options: Any) -> AsyncIterator[tuple[WebSocketBridge, int]]:
-    """Give a started bridge and its port; after its stop nothing may be held."""
+    """Yield a started bridge and its port. After it has stopped, nothing may be held."""
     limits = Limits(**{field.name: options.pop(field.name) for field in fields(Limits) if field.name in options})
     given = {"redis_url": redis_url, "exchange_id": 1, "exchange_name": "coinbase", "keys": keys("one"), **options}
     bridge = WebSocketBridge(**given, limits=limits)
@@ -87,7 +87,7 @@ async def started(redis_url: str, **options: Any) -> AsyncIterator[tuple[WebSock
 
 
 def keys(*texts: str, **members: Any) -> FixedKeys:
-    """Return keys whose text is their name, with ids from 1."""
+    """Return keys whose text is also their name. Their ids count from 1."""
     rows = [KeyRing.single(text, text).find(text) for text in texts]
     return FixedKeys(
         KeyRing(
@@ -105,7 +105,7 @@ async def subscribed(port: int, key: str, *, receive_buffer: int | None = None) 
 
 @pytest.fixture(autouse=True)
 def patience_with_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may stop us in the middle of a plugin, which would be said in a log line."""
+    """Raise the time limit of a plugin call. On a busy machine a call may exceed it, and the bridge would log that."""
     monkeypatch.setattr(relay, "SLOW_CALL", 60.0)
 
 
@@ -166,7 +166,7 @@ async def test_events_reach_a_client_in_the_order_of_redis(http_port: int, key: 
 
 
 @pytest.mark.gen_test
-async def test_a_bad_payload_harms_no_other_event(
+async def test_a_bad_payload_does_not_affect_other_events(
     http_port: int, key: str, redis_server: RedisServer, bridge: WebSocketBridge, log_lines: LogLines
 ) -> None:
     with await subscribed(http_port, key) as client:
@@ -178,7 +178,7 @@ async def test_a_bad_payload_harms_no_other_event(
 
 
 @pytest.mark.gen_test
-async def test_an_event_of_no_declared_form_is_counted(
+async def test_an_event_of_an_undeclared_form_is_counted(
     redis_server: RedisServer, bridge: WebSocketBridge, log_lines: LogLines
 ) -> None:
     await publish(redis_server, (CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="9h"), PAYLOAD))
@@ -196,7 +196,7 @@ async def test_frames_due_are_counted_for_every_subscriber(
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_vanishes_in_the_middle_of_a_burst_harms_no_other(
+async def test_a_client_that_vanishes_during_a_burst_does_not_affect_others(
     http_port: int, key: str, redis_server: RedisServer, bridge: WebSocketBridge
 ) -> None:
     vanishing = [await subscribed(http_port, key) for _ in range(3)]
@@ -215,7 +215,7 @@ async def test_a_client_that_vanishes_in_the_middle_of_a_burst_harms_no_other(
 
 
 @pytest.mark.gen_test
-async def test_a_client_without_a_key_is_told_so(stream_url: str) -> None:
+async def test_a_client_without_a_key_is_closed_with_that_reason(stream_url: str) -> None:
     async with websockets.connect(stream_url) as client:
         with pytest.raises(websockets.ConnectionClosedError) as end:
             await client.recv()
@@ -223,13 +223,13 @@ async def test_a_client_without_a_key_is_told_so(stream_url: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_client_with_an_empty_key_is_told_so(http_port: int) -> None:
+async def test_a_client_with_an_empty_key_is_closed_with_that_reason(http_port: int) -> None:
     with await RawClient.open(http_port, "") as client:
         assert await client.frame() == closed(4001, "API key required")
 
 
 @pytest.mark.gen_test
-async def test_a_client_with_an_unknown_key_is_told_so(stream_url: str) -> None:
+async def test_a_client_with_an_unknown_key_is_closed_with_that_reason(stream_url: str) -> None:
     async with websockets.connect(stream_url, additional_headers={"X-API-Key": "wrong"}) as client:
         with pytest.raises(websockets.ConnectionClosedError) as end:
             await client.recv()
@@ -237,7 +237,7 @@ async def test_a_client_with_an_unknown_key_is_told_so(stream_url: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_key_that_was_revoked_is_no_key(redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_a_revoked_key_is_refused(redis_server: RedisServer, tmp_path: Path) -> None:
     file = KeyFile(tmp_path / "keys.toml")
     key = file.create("alice")
     file.revoke("alice")
@@ -282,7 +282,7 @@ async def test_nothing_of_a_refused_client_is_processed(http_port: int, bridge: 
 
 
 async def flood(client: RawClient) -> None:
-    """Send messages for as long as the other end takes them."""
+    """Send messages until the peer closes the connection."""
     while True:
         try:
             await client.send(SUBSCRIBE * 500)
@@ -318,7 +318,7 @@ async def test_a_flood_of_refused_clients_leaves_an_admitted_one_its_answers(htt
 
 
 @pytest.mark.gen_test
-async def test_what_a_client_sends_with_its_handshake_is_answered_in_order(http_port: int, key: str) -> None:
+async def test_messages_sent_with_the_handshake_are_answered_in_order(http_port: int, key: str) -> None:
     early = b"".join(text(f'{{"action":"unsubscribe","channels":["{number}"]}}') for number in range(40))
     with await RawClient.open(http_port, key, then=early) as client:
         for number in range(40):
@@ -326,7 +326,7 @@ async def test_what_a_client_sends_with_its_handshake_is_answered_in_order(http_
 
 
 @pytest.mark.gen_test
-async def test_what_a_client_sends_before_it_has_seen_the_upgrade_is_answered(http_port: int, key: str) -> None:
+async def test_messages_sent_before_the_upgrade_is_seen_are_answered(http_port: int, key: str) -> None:
     with await RawClient.connect(http_port) as client:
         await client.send(handshake(key)[:-2])
         await client.send(b"\r\n" + SUBSCRIBE[:7])
@@ -335,7 +335,7 @@ async def test_what_a_client_sends_before_it_has_seen_the_upgrade_is_answered(ht
         assert await client.message() == SUBSCRIBED
 
 
-# How many
+# Limits on connections
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -407,7 +407,7 @@ async def test_refused_clients_count_towards_a_full_bridge(http_port: int, key: 
     await until(lambda: not bridge.full)
 
 
-# Ends before there is a connection
+# Clients that leave before they are admitted
 
 
 @pytest.mark.gen_test
@@ -548,7 +548,7 @@ async def test_a_new_key_is_admitted_while_running(redis_server: RedisServer, ke
 
 
 @pytest.mark.gen_test
-async def test_a_key_file_that_turns_to_garbage_is_said_once_and_closes_nobody(
+async def test_a_key_file_that_turns_to_garbage_is_logged_once_and_closes_no_client(
     redis_server: RedisServer, key_file: KeyFile, log_lines: LogLines
 ) -> None:
     key = key_file.create("alice")
@@ -573,7 +573,7 @@ def events(log_lines: LogLines) -> list[str]:
 
 
 @pytest.mark.gen_test
-async def test_what_a_row_allows_holds_for_its_clients_as_soon_as_it_is_changed(
+async def test_a_changed_row_holds_for_its_clients_at_once(
     redis_server: RedisServer, key_file: KeyFile, log_lines: LogLines
 ) -> None:
     key = key_file.create("alice", None, ["candles:*:*"])
@@ -639,12 +639,12 @@ async def test_a_client_that_does_not_answer_a_ping_is_reset_and_its_place_given
 
 @pytest.fixture
 def small_send_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the kernel hold little for a client, so that fewer frames fill it."""
+    """Give the kernel a small send buffer, so that few frames fill it."""
     monkeypatch.setattr(stream, "SEND_BUFFER", 16_384)
 
 
 async def fill(server: RedisServer, healthy: RawClient, count: int, at_once: int = 250) -> None:
-    """Publish candles numbered from 0; each must reach the healthy client, in order."""
+    """Publish candles with numbers from 0. Each must reach the healthy client, in order."""
     for first in range(0, count, at_once):
         chunk = range(first, min(first + at_once, count))
         await publish(server, *map(candle, chunk))
@@ -653,7 +653,7 @@ async def fill(server: RedisServer, healthy: RawClient, count: int, at_once: int
 
 @pytest.mark.gen_test(timeout=20)
 @pytest.mark.usefixtures("small_send_buffer")
-async def test_a_client_that_does_not_read_loses_frames_and_no_other_does(
+async def test_only_a_client_that_does_not_read_loses_frames(
     http_port: int, key: str, redis_server: RedisServer, bridge: WebSocketBridge, log_lines: LogLines
 ) -> None:
     with await subscribed(http_port, key) as healthy, await subscribed(http_port, key, receive_buffer=4096):
@@ -686,7 +686,7 @@ async def test_frames_reach_a_slow_client_whole_and_in_order_when_it_reads_again
 
 @pytest.mark.gen_test(timeout=20)
 @pytest.mark.usefixtures("small_send_buffer")
-async def test_a_slow_client_that_reads_again_is_slow_no_longer(
+async def test_a_slow_client_that_reads_again_is_no_longer_slow(
     http_port: int, key: str, redis_server: RedisServer, bridge: WebSocketBridge, log_lines: LogLines
 ) -> None:
     with (
@@ -765,7 +765,7 @@ OFFER = "Sec-WebSocket-Extensions: permessage-deflate"
 
 @pytest.mark.gen_test(timeout=20)
 @pytest.mark.bridge(compression=True)
-async def test_who_offered_compression_reads_the_same_as_who_did_not(
+async def test_clients_with_and_without_compression_read_the_same(
     stream_url: str, http_port: int, key: str, redis_server: RedisServer
 ) -> None:
     connect = functools.partial(websockets.connect, stream_url, additional_headers={"X-API-Key": key})
@@ -804,7 +804,7 @@ async def test_a_burst_takes_a_quarter_of_its_bytes(http_port: int, key: str, re
 
 @pytest.mark.gen_test
 @pytest.mark.bridge(compression=True)
-async def test_answers_pings_and_the_close_go_out_as_they_are(
+async def test_answers_pings_and_the_close_are_sent_uncompressed(
     http_port: int, key: str, bridge: WebSocketBridge
 ) -> None:
     with await RawClient.open(http_port, key, OFFER, then=SUBSCRIBE + frame(PING, b"here?")) as client:
@@ -816,7 +816,7 @@ async def test_answers_pings_and_the_close_go_out_as_they_are(
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("compression", [True, False])
-async def test_a_compressed_message_is_answered_by_who_agreed_on_it(
+async def test_a_compressed_message_is_answered_if_compression_was_agreed_on(
     redis_server: RedisServer, compression: bool
 ) -> None:
     subscribe = zlib.compressobj(wbits=-15)
@@ -831,7 +831,7 @@ async def test_a_compressed_message_is_answered_by_who_agreed_on_it(
 @pytest.mark.gen_test(timeout=20)
 @pytest.mark.usefixtures("small_send_buffer")
 @pytest.mark.bridge(compression=True, skip_bytes=4_000)
-async def test_a_slow_client_reads_what_comes_after_the_batches_that_it_lost(
+async def test_a_slow_client_reads_the_batches_after_those_that_it_lost(
     http_port: int, key: str, redis_server: RedisServer, bridge: WebSocketBridge, log_lines: LogLines
 ) -> None:
     with (
@@ -839,7 +839,7 @@ async def test_a_slow_client_reads_what_comes_after_the_batches_that_it_lost(
         await RawClient.open(http_port, key, OFFER, then=SUBSCRIBE, receive_buffer=4096) as slow,
     ):
         assert await slow.message() == SUBSCRIBED
-        # Few enough for the healthy one, which may not be held back more than 4,000 bytes either.
+        # Small chunks, because the limit of 4,000 buffered bytes holds for the healthy client too.
         await fill(redis_server, healthy, 5_000, at_once=15)
         assert 0 < bridge.slow_rule.skipped < 5_000
         reader, numbers = Inflating(12), list[int]()
@@ -883,7 +883,7 @@ async def test_an_event_published_as_start_resolves_is_relayed(redis_server: Red
 
 @pytest.mark.gen_test(timeout=15)
 @pytest.mark.bridge(redis="own_redis_server")
-async def test_clients_stay_while_redis_is_away_and_get_what_comes_after_it_is_back(
+async def test_clients_stay_while_redis_is_away_and_get_the_events_after_its_return(
     http_port: int, key: str, own_redis_server: RedisServer, bridge: WebSocketBridge, log_lines: LogLines
 ) -> None:
     with await subscribed(http_port, key) as client:
@@ -1020,7 +1020,7 @@ async def test_a_key_of_one_bridge_opens_no_other(redis_server: RedisServer) -> 
             assert await client.frame() == closed(4001, "Invalid API key")
 
 
-# A fault of ours
+# Internal faults
 
 
 @pytest.mark.gen_test
@@ -1041,7 +1041,7 @@ async def test_a_task_that_ends_by_a_fault_of_ours_is_a_failure(redis_server: Re
 
 
 @pytest.mark.gen_test
-async def test_a_stop_is_no_failure(redis_server: RedisServer) -> None:
+async def test_a_stop_does_not_count_as_a_failure(redis_server: RedisServer) -> None:
     async with started(redis_server.url) as (bridge, _):
         failure = asyncio.create_task(bridge.failure())
         await asyncio.sleep(0)
@@ -1060,7 +1060,7 @@ def test_an_exchange_id_that_could_be_more_than_a_part_of_a_channel_is_refused(e
 
 
 @pytest.mark.parametrize("exchange_name", ["", " coinbase", "<b>", "x" * 65, "coinbase\n"])
-def test_an_exchange_name_that_is_no_name_is_refused(exchange_name: str) -> None:
+def test_an_invalid_exchange_name_is_refused(exchange_name: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         WebSocketBridge(redis_url="redis://", exchange_id=1, exchange_name=exchange_name, keys=keys("one"))
     assert str(refusal.value) == ("the exchange name must be 1 to 64 letters, digits, spaces, '.', '_' or '-'")

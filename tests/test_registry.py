@@ -432,7 +432,7 @@ class Impossible(msgspec.Struct):
     [
         (
             declared(emits={"type": "object"}),
-            "the schema of 'trade' is open at $: the object is open (additionalProperties is not false)",
+            "the schema of 'trade' is open at $: an object must set additionalProperties to false",
         ),
         (
             declared(emits=envelope_schema("trade", "^t", {})),
@@ -444,7 +444,7 @@ class Impossible(msgspec.Struct):
         ),
         (
             declared(emits={**envelope_schema("trade", "^t$", {}), "title": 5}),
-            "the schema of 'trade' is no draft 2020-12 schema (5 is not of type 'string')",
+            "the schema of 'trade' is not a valid draft 2020-12 schema (5 is not of type 'string')",
         ),
         (
             declared(parameters={}),

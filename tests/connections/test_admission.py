@@ -11,7 +11,7 @@ NOON = datetime.datetime(2026, 2, 19, 12, tzinfo=datetime.UTC)
 
 
 class Clock:
-    """A clock that stands until it is set, in seconds."""
+    """A clock that shows the time that a test sets, in seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -41,7 +41,7 @@ def admission(clock: Clock) -> Admission:
 # Places
 
 
-def test_a_key_has_so_many_places_and_no_more() -> None:
+def test_a_key_has_a_limited_number_of_places() -> None:
     one = allowance(places=5)
 
     assert [one.take_place() for _ in range(50)] == [True] * 5 + [False] * 45
@@ -101,7 +101,7 @@ def test_a_limit_that_changes_counts_from_the_next_connection_on(admission: Admi
     assert admission.of(key(max_connections=2)).take_place()
 
 
-def test_a_limit_that_falls_below_the_live_connections_lets_nobody_in_until_enough_have_gone(
+def test_a_limit_that_falls_below_the_live_connections_admits_none_until_enough_have_ended(
     admission: Admission,
 ) -> None:
     one = admission.of(key())
@@ -136,7 +136,7 @@ def test_a_full_bucket_has_50_messages_at_once() -> None:
     assert [one.take_message(1000.0) for _ in range(60)] == [True] * 50 + [False] * 10
 
 
-def test_300_a_minute_are_5_a_second() -> None:
+def test_300_messages_per_minute_are_5_per_second() -> None:
     one = allowance(rate=300, burst=50)
     for _ in range(50):
         one.take_message(1000.0)
@@ -175,8 +175,8 @@ def test_two_keys_have_buckets_of_their_own(admission: Admission, clock: Clock) 
 
 @settings(deadline=None)
 @given(st.integers(1, 5), st.lists(st.integers(0, 200), max_size=60))
-def test_a_bucket_is_what_its_definition_says(burst: int, pauses: list[int]) -> None:
-    # In whole numbers: 5 messages a second are 5 sixty-fourths in a sixty-fourth of a second.
+def test_a_bucket_behaves_as_the_model(burst: int, pauses: list[int]) -> None:
+    # The model counts in whole numbers: messages and seconds are in sixty-fourths. The rate is 5 messages per second.
     one = allowance(rate=300, burst=burst)
     level, now = 64 * burst, 64_000
     for pause in pauses:

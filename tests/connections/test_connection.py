@@ -1,4 +1,4 @@
-"""tornado_bridge.connections.connection: what one client holds, and that it is given back at every kind of end."""
+"""tornado_bridge.connections.connection: what a client holds, and how every kind of end gives it back."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ class LateStream(IOStream):
 
 
 class CountingDialogue(Dialogue):
-    """Counts the messages that it answers, and fails at those that say so."""
+    """Counts the messages that it answers. It fails at the message "fail"."""
 
     answered = 0
 
@@ -46,7 +46,7 @@ class CountingDialogue(Dialogue):
 
 @pytest.fixture
 def dialogue(bridge: WebSocketBridge, monkeypatch: pytest.MonkeyPatch) -> CountingDialogue:
-    """The dialogue of the connections of a test."""
+    """The dialogue that a test's connections use."""
     dialogue = CountingDialogue(bridge.registry.grammar, max_subscriptions=200, clock=time.monotonic)
     monkeypatch.setattr(bridge, "_dialogue", dialogue)
     return dialogue
@@ -56,7 +56,7 @@ def dialogue(bridge: WebSocketBridge, monkeypatch: pytest.MonkeyPatch) -> Counti
 async def connected(
     bridge: WebSocketBridge, key: str, stream: type[IOStream] = IOStream
 ) -> AsyncIterator[tuple[RawClient, Connection]]:
-    """Give a subscribed client and its connection; when the client has gone, nothing may be held for it."""
+    """Yield a subscribed client and its connection. Afterwards the client goes, and nothing may be held for it."""
     with tcp_pair(send_buffer=65_536, receive_buffer=65_536) as (near, client):
         connection = bridge.add_client(stream(near), key)
         assert connection is not None
@@ -69,11 +69,11 @@ async def connected(
 
 @pytest.fixture(autouse=True)
 def patience_with_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may stop us in the middle of a plugin, which would be said in a log line."""
+    """Raise the time limit of a plugin call. On a busy machine a call may exceed it, and the bridge would log that."""
     monkeypatch.setattr(relay, "SLOW_CALL", 60.0)
 
 
-# What is held, and given back
+# What a connection holds, and gives back
 
 
 @pytest.mark.gen_test
@@ -200,7 +200,7 @@ async def test_the_place_is_given_back_before_the_tcp_connection_has_ended(
 
 
 @pytest.mark.gen_test
-async def test_everything_is_given_back_though_nothing_is_being_read(
+async def test_everything_is_given_back_although_nothing_is_being_read(
     bridge: WebSocketBridge, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bridge, "_serve", lambda work: work.close())
@@ -212,7 +212,7 @@ async def test_everything_is_given_back_though_nothing_is_being_read(
 
 
 @pytest.mark.gen_test
-async def test_a_place_is_given_back_once_though_two_ends_meet(bridge: WebSocketBridge, key: str) -> None:
+async def test_a_place_is_given_back_once_if_two_ends_coincide(bridge: WebSocketBridge, key: str) -> None:
     async with connected(bridge, key):
         async with connected_beside(bridge, key) as (client, connection):
             client.reset()
@@ -223,7 +223,7 @@ async def test_a_place_is_given_back_once_though_two_ends_meet(bridge: WebSocket
 
 @asynccontextmanager
 async def connected_beside(bridge: WebSocketBridge, key: str) -> AsyncIterator[tuple[RawClient, Connection]]:
-    """Give one more client of a bridge that has others."""
+    """Yield one more client of a bridge that has other clients."""
     before = held(bridge)["tasks"]
     with tcp_pair() as (near, client):
         connection = bridge.add_client(IOStream(near), key)
@@ -237,7 +237,7 @@ async def connected_beside(bridge: WebSocketBridge, key: str) -> AsyncIterator[t
 
 
 @pytest.mark.gen_test
-async def test_an_unsubscribed_connection_is_in_no_cohort(bridge: WebSocketBridge, key: str) -> None:
+async def test_an_unsubscribed_connection_has_left_its_cohort(bridge: WebSocketBridge, key: str) -> None:
     async with connected(bridge, key) as (client, connection):
         assert connection.subscriptions == {"candles:BTC-USD:1h"}
         await client.send(text('{"action":"unsubscribe","channels":["candles:BTC-USD:1h"]}'))
@@ -249,7 +249,7 @@ async def test_an_unsubscribed_connection_is_in_no_cohort(bridge: WebSocketBridg
 @pytest.mark.gen_test
 async def test_no_event_follows_the_answer_that_ends_its_subscription(bridge: WebSocketBridge, key: str) -> None:
     async with connected(bridge, key) as (client, _):
-        # Relayed, and to be flushed with what comes right behind it.
+        # The event is relayed, but it is not flushed before the next message comes.
         bridge.relay.relay([(CANDLE[0].encode(), CANDLE[1].encode())])
         await client.send(text('{"action":"unsubscribe","channels":["candles:BTC-USD:1h"]}'))
         assert '"candle_close"' in await client.message()
@@ -290,7 +290,7 @@ async def test_a_fault_of_ours_leaves_the_other_connections_of_the_key(
 
 
 @pytest.mark.gen_test
-async def test_the_log_line_of_a_fault_of_ours_names_the_key_and_nothing_that_was_said(
+async def test_the_log_line_of_an_internal_fault_names_the_key_and_no_text_of_the_message(
     bridge: WebSocketBridge, key: str, dialogue: CountingDialogue, log_lines: LogLines
 ) -> None:
     async with connected(bridge, key) as (client, _):
@@ -335,7 +335,7 @@ async def test_messages_that_were_read_before_an_abort_are_not_acted_on_after_it
     bridge: WebSocketBridge, key: str, dialogue: CountingDialogue
 ) -> None:
     async with connected(bridge, key) as (client, connection):
-        # One read of the socket brings all of them, and a turn of the loop answers 64.
+        # One read of the socket brings all 500 messages. One turn of the loop answers 64 of them.
         await client.send(text("x" * 120) * 500)
         while dialogue.answered < 2:
             await asyncio.sleep(0)
@@ -345,7 +345,7 @@ async def test_messages_that_were_read_before_an_abort_are_not_acted_on_after_it
         connection.outlet.abort()
 
         await until(lambda: held(bridge) == NOTHING_HELD)
-        # One may have been begun before the end was noticed.
+        # An answer may have begun before the end was noticed.
         assert dialogue.answered <= answered + 1
 
 

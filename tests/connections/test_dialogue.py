@@ -31,7 +31,7 @@ RATE_LIMITED = '{"type":"error","code":"RATE_LIMITED","message":"Too many messag
 
 
 class Clock:
-    """A clock that stands until it is set, in seconds."""
+    """A clock that shows the time that a test sets, in seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -41,7 +41,7 @@ class Clock:
 
 
 class Client:
-    """A client of the dialogue, on a key that others may share; every reply is held against its schema."""
+    """A client of the dialogue. Other clients may share its key. Every reply is checked against its schema."""
 
     def __init__(self, dialogue: Dialogue, allowance: Allowance) -> None:
         self._dialogue = dialogue
@@ -87,7 +87,7 @@ def allowance_of(*channels: str, burst: int = 1_000_000) -> Allowance:
 
 
 def client_of(*channels: str, max_subscriptions: int = 200) -> Client:
-    """A client whose key may have those channels, all if there are none."""
+    """Return a client whose key may subscribe to those channels. Without channels, it may subscribe to all."""
     return Client(dialogue_of(max_subscriptions=max_subscriptions), allowance_of(*channels))
 
 
@@ -100,10 +100,10 @@ def error(code: str, message: str) -> str:
     return json.dumps({"type": "error", "code": code, "message": message}, ensure_ascii=False, separators=(",", ":"))
 
 
-# The form of what is sent
+# The form of the replies
 
 
-def test_an_answer_is_one_text_frame_a_reply() -> None:
+def test_an_answer_has_one_text_frame_per_reply() -> None:
     answer = dialogue_of().answer(
         '{"action":"subscribe","channels":["candles:BTC-USD:1h","news"]}', allowance_of(), frozenset()
     )
@@ -114,7 +114,7 @@ def test_an_answer_is_one_text_frame_a_reply() -> None:
     )
 
 
-def test_what_is_not_ascii_is_sent_as_it_is(client: Client) -> None:
+def test_characters_beyond_ascii_are_sent_unescaped(client: Client) -> None:
     assert client.unsubscribe("é\U0001f600") == ['{"type":"unsubscribed","channels":["é\U0001f600"]}']
 
 
@@ -142,7 +142,7 @@ def test_a_control_character_is_sent_escaped(client: Client) -> None:
         pytest.param("[" * 100_000, id="100,000 deep"),
     ],
 )
-def test_what_is_no_json_is_a_parse_error(client: Client, text: str) -> None:
+def test_invalid_json_is_a_parse_error(client: Client, text: str) -> None:
     assert (client.say(text), client.subscriptions) == ([PARSE_ERROR], frozenset())
 
 
@@ -183,9 +183,7 @@ def test_nesting_32_deep_in_a_member_that_is_ignored_is_served(client: Client) -
         ('{"action":"unsubscribe","channels":["a",true]}', "channels[1]: expected a string, got true"),
     ],
 )
-def test_a_message_that_the_schema_refuses_is_told_what_is_wrong_and_where(
-    client: Client, text: str, message: str
-) -> None:
+def test_the_error_for_an_invalid_message_says_what_is_wrong_and_where(client: Client, text: str, message: str) -> None:
     assert client.say(text) == [error("INVALID_MESSAGE", message)]
 
 
@@ -236,7 +234,7 @@ def test_of_duplicate_members_the_last_counts(client: Client) -> None:
     assert client.say(text) == ['{"type":"subscribed","channels":["candles:*:1h"]}']
 
 
-def test_what_only_the_fast_validator_refuses_is_called_invalid() -> None:
+def test_a_message_that_only_the_fast_validator_refuses_is_called_invalid() -> None:
     assert dialogue._explain(Validator({}), {"action": "subscribe"}) == "Invalid message"
 
 
@@ -263,7 +261,7 @@ def test_to_explain_a_message_of_many_items_looks_at_few_of_them(items: str) -> 
 
 
 def longest_repeat(text: str, reply: str) -> int:
-    """How many characters of `text` in a row are in the message of `reply`."""
+    """Return the length of the longest run of `text`'s first character in the message of `reply`."""
     message = json.loads(reply)["message"]
     return max((len(list(run)) for same, run in itertools.groupby(message, lambda c: c == text[0]) if same), default=0)
 
@@ -350,7 +348,7 @@ def test_a_channel_of_a_known_form_is_granted(client: Client, channel: str) -> N
         "candles:BTC-\u0661:1h",
     ],
 )
-def test_a_channel_of_no_known_form_is_refused(client: Client, channel: str) -> None:
+def test_a_channel_of_an_unknown_form_is_refused(client: Client, channel: str) -> None:
     assert client.subscribe(channel) == [
         error("INVALID_CHANNEL", f"Unknown channel: {channel}"),
         '{"type":"subscribed","channels":[]}',
@@ -384,21 +382,21 @@ def test_a_bad_channel_that_is_named_twice_is_refused_once(client: Client) -> No
     ]
 
 
-def test_what_was_granted_is_held(client: Client) -> None:
+def test_a_granted_channel_is_held(client: Client) -> None:
     client.subscribe("candles:*:*", "news")
     client.subscribe("signals:*:*")
 
     assert client.subscriptions == {"candles:*:*", "signals:*:*"}
 
 
-def test_to_subscribe_twice_is_no_error(client: Client) -> None:
+def test_subscribing_twice_is_allowed(client: Client) -> None:
     client.subscribe("candles:*:*")
 
     assert client.subscribe("candles:*:*") == ['{"type":"subscribed","channels":["candles:*:*"]}']
     assert client.subscriptions == {"candles:*:*"}
 
 
-# What a key may have
+# The channels that a key may have
 
 
 def test_a_key_that_is_not_limited_may_have_everything() -> None:
@@ -458,7 +456,7 @@ def test_two_patterns_that_hold_a_wider_channel_together_do_not_grant_it() -> No
     ]
 
 
-def test_a_channel_of_no_known_form_is_unknown_whatever_the_key_may_have() -> None:
+def test_a_channel_of_an_unknown_form_is_unknown_for_a_limited_key_too() -> None:
     assert client_of("news:*:*").subscribe("news:a:b")[0] == (
         '{"type":"error","code":"INVALID_CHANNEL","message":"Unknown channel: news:a:b"}'
     )
@@ -515,7 +513,7 @@ def test_a_channel_that_is_refused_takes_no_room() -> None:
 # Unsubscribe
 
 
-def test_what_was_given_up_is_no_longer_held(client: Client) -> None:
+def test_a_channel_that_was_given_up_is_no_longer_held(client: Client) -> None:
     client.subscribe("candles:*:*", "signals:*:*")
 
     assert client.unsubscribe("candles:*:*") == ['{"type":"unsubscribed","channels":["candles:*:*"]}']
@@ -530,14 +528,14 @@ def test_unsubscribe_names_the_channels_of_the_request_in_order_with_duplicates_
     ]
 
 
-def test_to_give_up_a_wildcard_leaves_what_is_inside_it(client: Client) -> None:
+def test_giving_up_a_wildcard_keeps_the_channels_inside_it(client: Client) -> None:
     client.subscribe("candles:*:*", "candles:A-A:1h")
     client.unsubscribe("candles:*:*")
 
     assert client.subscriptions == {"candles:A-A:1h"}
 
 
-def test_a_key_may_give_up_what_it_may_not_have() -> None:
+def test_a_key_may_give_up_a_channel_that_it_may_not_have() -> None:
     assert client_of("signals:*:*").unsubscribe("candles:*:*") == ['{"type":"unsubscribed","channels":["candles:*:*"]}']
 
 
@@ -640,7 +638,7 @@ GRANTED_TO_THE_KEY = ("candles:A-A:1h", "candles:A-A:*", "signals:A-A:1h", "sign
         max_size=8,
     )
 )
-def test_any_dialogue_goes_as_the_contract_says(messages: list[tuple[bool, list[str]]]) -> None:
+def test_any_dialogue_follows_the_contract(messages: list[tuple[bool, list[str]]]) -> None:
     client = client_of("candles:A-A:*", "signals:*:1h", max_subscriptions=3)
     held: list[str] = []
     for subscribes, channels in messages:

@@ -1,4 +1,4 @@
-"""tornado_bridge.connections.disconnects: the table, and that its reasons fit into a close frame."""
+"""tornado_bridge.connections.disconnects: the table, whose reasons fit into a close frame."""
 
 import pytest
 

@@ -16,7 +16,7 @@ class Pulse:
 
 
 class Leaving(Pulse):
-    """A connection that ends as it is beaten, and takes others with it."""
+    """A connection that ends some connections during its beat. It may be one of them."""
 
     def __init__(self, heartbeat: Heartbeat) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Leaving(Pulse):
 
 
 class Inviting(Pulse):
-    """A connection during whose beat another one comes."""
+    """A connection that adds another connection during its first beat."""
 
     def __init__(self, heartbeat: Heartbeat) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def test_a_connection_that_has_ended_is_not_beaten(heartbeat: Heartbeat) -> None
     assert pulse.beats == 0
 
 
-def test_to_remove_a_connection_twice_is_no_error(heartbeat: Heartbeat) -> None:
+def test_a_connection_may_be_removed_twice(heartbeat: Heartbeat) -> None:
     pulse = Pulse()
     slot = heartbeat.add(pulse)
     heartbeat.remove(pulse, slot)
@@ -120,7 +120,7 @@ def test_to_remove_a_connection_twice_is_no_error(heartbeat: Heartbeat) -> None:
     heartbeat.remove(pulse, slot)
 
 
-def test_a_connection_may_end_as_it_is_beaten(heartbeat: Heartbeat) -> None:
+def test_a_connection_may_end_during_its_beat(heartbeat: Heartbeat) -> None:
     leaving, staying = Leaving(heartbeat), Pulse()
     leaving.slots = [(leaving, heartbeat.add(leaving))]
     heartbeat.add(staying)

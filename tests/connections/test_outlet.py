@@ -1,4 +1,4 @@
-"""tornado_bridge.connections.outlet, over TCP with small kernel buffers and the hub's own cohort."""
+"""tornado_bridge.connections.outlet, over TCP with small kernel buffers, in a cohort of the hub."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ A_FRAME = frames.text(b"x" * 200)
 
 
 class Clock:
-    """A clock that a test sets, in seconds."""
+    """A clock that shows the time that a test sets, in seconds."""
 
     now = 1000.0
 
@@ -27,7 +27,7 @@ class Clock:
 
 
 class Line:
-    """An outlet on a real connection, its peer, and what it has reported."""
+    """An outlet on a real connection, its peer, and the outlets that were reported as slow."""
 
     def __init__(self, near: socket.socket, peer: RawClient) -> None:
         self.near = near
@@ -42,7 +42,7 @@ class Line:
         self.cohort.place(self.outlet)
 
     def clog(self) -> int:
-        """Send until the kernel takes no more; returns how many bytes it took."""
+        """Fill the buffers of the kernel. Returns the number of bytes that they took."""
         taken = refusals = 0
         while refusals < 3:
             try:
@@ -52,7 +52,7 @@ class Line:
         return taken
 
     async def read(self, size: int) -> bytes:
-        """Read as many bytes as the peer."""
+        """Read `size` bytes as the peer."""
         received = b""
         async with asyncio.timeout(PATIENCE):
             while len(received) < size:
@@ -76,7 +76,7 @@ def line(io_loop: tornado.ioloop.IOLoop) -> Iterator[Line]:
         line.stream.close()
 
 
-# While nothing is held back
+# While nothing is buffered
 
 
 @pytest.mark.gen_test
@@ -101,7 +101,7 @@ async def test_a_pong_carries_the_payload_of_its_ping(line: Line) -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_is_left_of_the_handshake_goes_out_first(io_loop: tornado.ioloop.IOLoop) -> None:
+async def test_the_rest_of_the_handshake_is_sent_first(io_loop: tornado.ioloop.IOLoop) -> None:
     with tcp_pair() as (near, peer):
         stream = IOStream(near)
         stream.write(b"h" * 400_000)
@@ -122,14 +122,14 @@ async def test_what_is_left_of_the_handshake_goes_out_first(io_loop: tornado.iol
 
 
 @pytest.mark.gen_test
-async def test_what_the_socket_does_not_take_of_a_batch_is_held_back(line: Line) -> None:
+async def test_the_part_of_a_batch_that_the_socket_does_not_take_is_buffered(line: Line) -> None:
     line.clog()
     line.cohort.write(A_FRAME, 1)
     assert line.outlet.buffered == len(A_FRAME)
 
 
 @pytest.mark.gen_test
-async def test_an_outlet_that_holds_something_back_gives_no_send(line: Line) -> None:
+async def test_an_outlet_with_buffered_bytes_has_no_idle_send(line: Line) -> None:
     line.clog()
     line.cohort.write(A_FRAME, 1)
     assert line.outlet.idle_send is None
@@ -145,7 +145,7 @@ async def test_an_answer_that_the_socket_does_not_take_is_held_back(line: Line) 
 
 
 @pytest.mark.gen_test
-async def test_an_outlet_of_no_cohort_holds_back_too(line: Line) -> None:
+async def test_an_outlet_without_a_cohort_buffers_too(line: Line) -> None:
     line.cohort.remove(line.outlet)
     line.outlet.cohort = None
     clogged = line.clog()
@@ -293,7 +293,7 @@ async def test_a_client_that_does_not_read_costs_another_nothing(line: Line) -> 
         other.stream.close()
 
 
-# For how long it has been slow
+# How long a client has been slow
 
 
 @pytest.mark.gen_test
@@ -340,7 +340,7 @@ async def test_a_client_that_is_not_slow_is_never_overdue(line: Line) -> None:
     assert not line.outlet.overdue(1_000_000.0)
 
 
-# Pings while something is held back
+# Pings while bytes are buffered
 
 
 @pytest.mark.gen_test
@@ -370,7 +370,7 @@ async def test_an_abort_resets_the_connection(line: Line) -> None:
 
 
 @pytest.mark.gen_test
-async def test_an_abort_of_what_is_closed_already_does_nothing(line: Line) -> None:
+async def test_an_abort_after_the_close_does_nothing(line: Line) -> None:
     line.stream.close()
     line.outlet.abort()
     assert line.rule.aborted == 0
@@ -391,7 +391,7 @@ async def test_an_answer_for_a_peer_that_has_gone_ends_the_connection(line: Line
 
 
 @pytest.mark.gen_test
-async def test_what_is_held_back_for_a_peer_that_goes_is_let_go(line: Line) -> None:
+async def test_the_buffer_of_a_peer_that_goes_is_freed(line: Line) -> None:
     line.clog()
     line.outlet.write(b"\0" * 200_000)
     line.peer.reset()
@@ -422,7 +422,7 @@ async def test_after_finishing_the_peer_sees_the_end(line: Line) -> None:
 
 
 @pytest.mark.gen_test
-async def test_finishing_waits_for_what_is_held_back(line: Line) -> None:
+async def test_finishing_waits_for_the_buffered_bytes(line: Line) -> None:
     clogged = line.clog()
     line.outlet.write(A_FRAME)
     line.outlet.finish()
@@ -449,6 +449,6 @@ async def test_finishing_towards_a_peer_that_has_gone_raises_nothing(line: Line)
 
 
 @pytest.mark.gen_test
-async def test_finishing_what_is_closed_already_raises_nothing(line: Line) -> None:
+async def test_finishing_after_the_close_raises_nothing(line: Line) -> None:
     line.stream.close()
     line.outlet.finish()

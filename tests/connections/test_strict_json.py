@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 
 from tornado_bridge.connections import strict_json
 
-# The reference: the standard library's reader, and by hand whatever it lets through.
+# The reference is the standard library's parser. The code below refuses the invalid texts that this parser accepts.
 
 
 class Members(list[tuple[str, Any]]):
-    """All members of an object, duplicates too."""
+    """All members of an object, with the duplicates."""
 
 
 class NotStrictError(Exception):
-    """The reference refuses a text."""
+    """Raised for a text that the reference refuses."""
 
 
 def reference(text: str) -> Any:
-    """Return what a strict reader makes of `text`."""
+    """Return the value that a strict parser reads from `text`."""
     try:
         text.encode()
         value = json.loads(text, object_pairs_hook=Members, parse_float=finite, parse_constant=finite)
@@ -50,7 +50,7 @@ def strict(value: Any, depth: int) -> Any:
 
 
 def outcome(text: str) -> str:
-    """The value with its types, or that there is none."""
+    """Return the value of a text with its types, or "refused"."""
     try:
         return repr(strict_json.parse(text))
     except ValueError:
@@ -64,7 +64,7 @@ def expected(text: str) -> str:
         return "refused"
 
 
-# What is JSON
+# Valid JSON
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_of_duplicate_members_the_last_counts() -> None:
     assert strict_json.parse('{"a":1,"b":2,"a":3}') == {"a": 3, "b": 2}
 
 
-# What is none
+# Invalid JSON
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_of_duplicate_members_the_last_counts() -> None:
         "1\0",
     ],
 )
-def test_what_is_no_json_is_refused(text: str) -> None:
+def test_invalid_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         strict_json.parse(text)
 
@@ -235,24 +235,24 @@ def test_nesting_33_deep_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":', " [", "[[],"])
-def test_nesting_without_end_is_refused_before_a_recursive_reader_sees_it(opening: str) -> None:
+def test_deep_nesting_is_refused_before_a_recursive_parser_reads_it(opening: str) -> None:
     with pytest.raises(ValueError, match=r"^nested over 32 deep$"):
         strict_json.parse(opening * 100_000)
 
 
 @pytest.mark.parametrize("text", ["[" + "[]," * 100 + "{}]", "[" + '{"a":[]},' * 100 + "{}]"])
-def test_many_arrays_beside_each_other_are_no_nesting(text: str) -> None:
+def test_many_arrays_beside_each_other_are_not_nested(text: str) -> None:
     assert outcome(text) == expected(text) != "refused"
 
 
 @pytest.mark.parametrize("string", ["[" * 100, "{" * 100, '\\"' + "[" * 100, "\\\\\\" + '"' + "[" * 100, "]" * 100])
-def test_brackets_in_a_string_are_no_nesting(string: str) -> None:
+def test_brackets_in_a_string_do_not_count_as_nesting(string: str) -> None:
     assert outcome(f'["{string}"]') == expected(f'["{string}"]') != "refused"
 
 
 @pytest.mark.parametrize("end", ["", "\\", "\\\\", '\\"', "\n", "\\\n"])
-def test_brackets_in_a_string_that_never_ends_are_no_nesting(end: str) -> None:
-    # Were such a string no token, each quote in it would be the start of another try, up to the end of the text.
+def test_brackets_in_an_unterminated_string_do_not_count_as_nesting(end: str) -> None:
+    # If such a string did not match as a token, every quote in it would start another search to the end of the text.
     with pytest.raises(ValueError) as caught:
         strict_json.parse('"' + '\\"' * 3 + "[" * 33 + end)
 
@@ -282,8 +282,8 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_a_hostile_text_costs_no_more_than_its_length(text: str) -> None:
-    # Each takes milliseconds; the first once took 19 seconds.
+def test_a_hostile_text_takes_linear_time(text: str) -> None:
+    # Each text takes milliseconds now. An earlier pattern took 19 seconds for the first one.
     started = time.process_time()
 
     outcome(text)
@@ -331,7 +331,7 @@ tokens = st.lists(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
-    """A text with a few characters put in, taken out or doubled."""
+    """Return a text with a few characters inserted, removed or doubled."""
     text = draw(st.one_of(valid, nested))
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(text)))

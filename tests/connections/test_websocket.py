@@ -1,4 +1,4 @@
-"""tornado_bridge.connections.websocket: the frames over a TCP connection, the opening handshake over HTTP."""
+"""tornado_bridge.connections.websocket: frames over a TCP connection, and the opening handshake over HTTP."""
 
 import asyncio
 import socket
@@ -34,7 +34,7 @@ from tornado_bridge.connections.websocket import WebSocket
 
 
 class Served:
-    """A WebSocket on a real connection, its peer, and what it has reported."""
+    """A WebSocket on a real connection, its peer, and the messages and events that were reported."""
 
     def __init__(self, near: socket.socket, peer: RawClient, window: int | None) -> None:
         self.peer = peer
@@ -72,7 +72,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(*, window: int | None = None) -> AsyncIterator[Served]:
-    """Serve one peer; at the end the peer goes, and that must be the end of everything."""
+    """Serve one peer. Afterwards the peer goes, and the WebSocket must end."""
     with tcp_pair(send_buffer=65_536, receive_buffer=65_536) as (near, peer):
         served = Served(near, peer, window)
         try:
@@ -196,9 +196,7 @@ async def test_a_ping_between_the_fragments_of_a_compressed_message_is_answered(
         (frame(TEXT, final=False, reserved=4) + frame(CONTINUATION, reserved=4), closed(1002, "Reserved bits set")),
     ],
 )
-async def test_what_breaks_the_protocol_of_compressed_messages_ends_with_a_close_code(
-    data: bytes, close: Frame
-) -> None:
+async def test_a_wrong_compressed_message_ends_with_a_close_code(data: bytes, close: Frame) -> None:
     async with serving(window=12) as served:
         await served.peer.send(compressed(b"before") + data + text("after"))
         assert await served.peer.frame() == close
@@ -206,7 +204,7 @@ async def test_what_breaks_the_protocol_of_compressed_messages_ends_with_a_close
 
 
 @pytest.mark.gen_test
-async def test_a_peer_that_floods_with_what_becomes_large_leaves_every_other_task_its_turn() -> None:
+async def test_a_flood_of_compressed_messages_leaves_every_other_task_its_turn() -> None:
     async with serving(window=12) as served:
         await served.peer.send(compressed(b"x" * 65_536) * 64)
         handed_on = 0
@@ -281,14 +279,14 @@ async def test_a_close_with_half_a_code_is_a_protocol_error() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_close_with_a_reason_that_is_no_utf_8_ends_with_1007() -> None:
+async def test_a_close_with_a_reason_of_invalid_utf_8_ends_with_1007() -> None:
     async with serving() as served:
         await served.peer.send(raw.close(1000, b"\xff"))
         assert await served.peer.frame() == closed(1007, "Invalid UTF-8")
 
 
 @pytest.mark.gen_test
-async def test_what_follows_a_close_is_not_handed_on() -> None:
+async def test_a_message_after_a_close_is_not_handed_on() -> None:
     async with serving() as served:
         await served.peer.send(text("before") + raw.close(1000) + text("after") + frame(PING, b"after"))
         assert await served.peer.rest() == b"\x88\x02\x03\xe8"
@@ -296,7 +294,7 @@ async def test_what_follows_a_close_is_not_handed_on() -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_follows_a_close_in_a_packet_of_its_own_is_not_handed_on() -> None:
+async def test_a_message_after_a_close_in_a_packet_of_its_own_is_not_handed_on() -> None:
     async with serving() as served:
         await served.peer.send(raw.close(1000))
         assert await served.peer.frame() == closed(1000)
@@ -316,7 +314,7 @@ async def test_a_close_has_its_code_and_reason() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_second_close_is_none() -> None:
+async def test_a_second_close_does_nothing() -> None:
     async with serving() as served:
         served.websocket.close(4001, "API key required")
         served.websocket.close(1001, "Server shutting down")
@@ -455,7 +453,7 @@ async def test_cancelling_it_ends_the_connection() -> None:
         (frame(TEXT, b"x" * 65_536, final=False) + frame(CONTINUATION, b"x"), closed(1009, "Message too big")),
     ],
 )
-async def test_what_breaks_the_protocol_ends_with_a_close_code_and_is_not_handed_on(data: bytes, close: Frame) -> None:
+async def test_a_protocol_error_ends_with_a_close_code_and_is_not_handed_on(data: bytes, close: Frame) -> None:
     async with serving() as served:
         await served.peer.send(text("before") + data + text("after"))
         assert await served.peer.frame() == close
@@ -543,7 +541,7 @@ async def test_a_malformed_handshake_key_is_refused_with_400(http_port: int, key
 
 
 @pytest.mark.gen_test
-async def test_what_comes_with_the_handshake_is_answered_in_order(http_port: int, key: str) -> None:
+async def test_messages_that_come_with_the_handshake_are_answered_in_order(http_port: int, key: str) -> None:
     early = text('{"action":"subscribe","channels":["signals:*:*"]}') + text("no JSON") + frame(PING, b"early")
     with await RawClient.open(http_port, key, then=early) as client:
         assert await client.message() == '{"type":"subscribed","channels":["signals:*:*"]}'

@@ -1,4 +1,4 @@
-"""tornado_bridge.ingest.quarantine."""
+"""tornado_bridge.ingest.quarantine: a plugin that fails too often gets no events for a while."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tornado_bridge.ingest.quarantine import Quarantine
 
 
 class Clock:
-    """A clock that the test moves."""
+    """A clock that shows the time that a test sets, in seconds."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -18,7 +18,7 @@ from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry
 from tornado_bridge.stream.hub import Hub
 
-# What no log line may hold: it is in the payload of every event that goes wrong here.
+# The payload of every event that goes wrong here holds this text. No log line may hold it.
 CANARY = "canary"
 
 
@@ -55,7 +55,7 @@ Transform = Callable[[Event[Any]], Any]
 
 
 class Notes:
-    """A plugin that does what the test wants with an event."""
+    """A plugin whose transform is the function of the test."""
 
     def __init__(self, transform: Transform) -> None:
         self._transform = transform
@@ -70,7 +70,7 @@ class Notes:
 
 
 class Alarms:
-    """Another plugin, which counts."""
+    """Another plugin. It notes each event that it sees."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -94,7 +94,7 @@ def repeat(event: Event[Note]) -> Envelope:
 
 
 class Bridge:
-    """A relay with its plugins and its hub, and one client that subscribes to everything."""
+    """A relay with its plugins, its hub, and one client that subscribes to every channel."""
 
     def __init__(self, transform: Transform = repeat, *others: object) -> None:
         registry = Registry([Notes(transform), *others])
@@ -116,7 +116,7 @@ class Bridge:
         self.hub.flush()
 
     def send(self, *payloads: bytes, source: bytes = b"notes:1:a") -> list[bytes]:
-        """Relay the payloads as one read, and return what the client was sent."""
+        """Relay the payloads as one read, and return the writes to the client."""
         before = len(self.client.sends)
         self.read((source, payload) for payload in payloads)
         return self.client.sends[before:]
@@ -124,12 +124,12 @@ class Bridge:
 
 HELLO = b'{"text":"hello"}'
 HELLO_FRAME = b'\x81\x3b{"type":"note","channel":"notes:a","data":{"text":"hello"}}'
-# An event that goes wrong; the one after it must arrive.
+# An event that goes wrong. The event after it must arrive.
 BAD = b'{"text":"canary"}'
 
 
 def fail_at_canary(fault: Callable[[], Any]) -> Transform:
-    """Return a transform that does `fault` for the event with the canary, and all others right."""
+    """Return a transform that calls `fault` for an event with the canary, and handles every other event correctly."""
     return lambda event: fault() if event.payload.text == CANARY else repeat(event)
 
 
@@ -141,7 +141,7 @@ def raising(error: BaseException) -> Callable[[], Any]:
 
 
 def take(log_lines: LogLines, event: str, **fields: Any) -> None:
-    """Take the one line that there must be, with exactly those fields; none may hold anything of a payload."""
+    """Take the only log line, and check its fields. It may hold nothing of a payload."""
     line = dict(log_lines.take(event))
     del line["log_level"]
     assert line == {"event": event, **fields}
@@ -216,7 +216,7 @@ def test_a_plugin_cannot_change_the_parameters_of_later_events(log_lines: LogLin
     assert log_lines.take("plugin failed")["cause"].startswith("TypeError in transform, line ")
 
 
-def test_an_event_is_shown_to_the_plugin_that_owns_its_type_alone() -> None:
+def test_an_event_is_passed_only_to_the_plugin_that_owns_its_type() -> None:
     seen: list[Any] = []
     alarms = Alarms()
     bridge = Bridge(seen.append, alarms)
@@ -266,7 +266,7 @@ def test_a_plugin_may_return_256_envelopes() -> None:
     assert batch.count(b'{"type":"note"') == 256
 
 
-def test_what_was_relayed_is_counted() -> None:
+def test_relayed_events_are_counted() -> None:
     bridge = Bridge(lambda event: [note("one"), note("two")])
     bridge.send(HELLO, HELLO, HELLO)
 
@@ -283,13 +283,13 @@ def test_more_source_channels_than_are_remembered_are_still_relayed() -> None:
     assert len(bridge.relay._sources) <= 65_536
 
 
-# Events that nobody declared
+# Events of undeclared sources
 
 
 @pytest.mark.parametrize(
     "source", [b"notes:2:a", b"notes:1:A", b"notes:1:canary:b", b"news:1:canary", b"", b"notes:1:\xff", b"notes:1:a\n"]
 )
-def test_an_event_of_no_declared_source_is_dropped_and_counted(source: bytes, log_lines: LogLines) -> None:
+def test_an_event_of_an_undeclared_source_is_dropped_and_counted(source: bytes, log_lines: LogLines) -> None:
     bridge = Bridge()
 
     assert bridge.send(BAD, source=source) == []
@@ -297,7 +297,7 @@ def test_an_event_of_no_declared_source_is_dropped_and_counted(source: bytes, lo
     take(log_lines, "event dropped", cause="its source channel is of no declared form")
 
 
-def test_an_event_of_no_declared_source_does_not_cost_the_next(log_lines: LogLines) -> None:
+def test_an_event_of_an_undeclared_source_does_not_affect_the_next(log_lines: LogLines) -> None:
     bridge = Bridge()
     bridge.read([(b"news", BAD), (b"notes:1:a", HELLO), (b"news", BAD)])
 
@@ -329,7 +329,7 @@ INVALID_PAYLOADS = [
 
 
 @pytest.mark.parametrize(("payload", "cause"), INVALID_PAYLOADS)
-def test_a_payload_that_breaks_its_contract_costs_its_event_alone(
+def test_a_payload_that_breaks_its_contract_costs_only_its_event(
     payload: bytes, cause: str, log_lines: LogLines
 ) -> None:
     bridge = Bridge()
@@ -368,7 +368,7 @@ STRICT_NOTE = EventType(
 
 
 class StrictNotes(Notes):
-    """A plugin whose structure has checks of its own."""
+    """A plugin whose structure checks its members itself."""
 
     @hookimpl
     def register_event_types(self) -> list[EventType]:
@@ -376,7 +376,7 @@ class StrictNotes(Notes):
 
 
 @pytest.mark.parametrize("payload", [BAD, b'{"text":"lookup"}'])
-def test_a_structure_of_a_plugin_that_raises_costs_its_event_alone(payload: bytes, log_lines: LogLines) -> None:
+def test_a_structure_of_a_plugin_that_raises_costs_only_its_event(payload: bytes, log_lines: LogLines) -> None:
     bridge = Bridge()
     registry = Registry([StrictNotes(repeat)])
     relay = Relay(registry.routes("1"), bridge.hub, exchange="coinbase", log=ThrottledLog(structlog.get_logger()))
@@ -415,7 +415,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_a_plugin_that_raises_costs_its_event_alone(error: BaseException, log_lines: LogLines) -> None:
+def test_a_plugin_that_raises_costs_only_its_event(error: BaseException, log_lines: LogLines) -> None:
     bridge = Bridge(fail_at_canary(raising(error)))
 
     assert bridge.send(HELLO, BAD, HELLO) == [HELLO_FRAME * 2]
@@ -425,7 +425,7 @@ def test_a_plugin_that_raises_costs_its_event_alone(error: BaseException, log_li
     assert line.keys() == {"event", "log_level", "plugin", "distribution", "event_type", "cause"}
 
 
-def test_what_a_plugin_raised_is_logged_with_its_place_and_without_its_text(log_lines: LogLines) -> None:
+def test_an_error_of_a_plugin_is_logged_with_its_place_and_without_its_text(log_lines: LogLines) -> None:
     Bridge(fail_at_canary(raising(ValueError(CANARY)))).send(BAD)
 
     line = raising.__code__.co_firstlineno + 2
@@ -439,7 +439,7 @@ def test_what_a_plugin_raised_is_logged_with_its_place_and_without_its_text(log_
     )
 
 
-def test_ctrl_c_in_a_plugin_is_no_fault_of_it() -> None:
+def test_ctrl_c_in_a_plugin_is_not_a_fault_of_the_plugin() -> None:
     bridge = Bridge(fail_at_canary(raising(KeyboardInterrupt())))
 
     with pytest.raises(KeyboardInterrupt):
@@ -447,7 +447,7 @@ def test_ctrl_c_in_a_plugin_is_no_fault_of_it() -> None:
 
 
 def halfway(fault: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a fault that comes after an envelope that is right."""
+    """Return a fault that occurs after a valid envelope."""
 
     def generate() -> Iterator[Any]:
         yield note("right")
@@ -483,7 +483,7 @@ def test_a_result_that_holds_no_envelopes_is_a_failure(result: object, log_lines
     assert log_lines.take("plugin failed")["cause"].startswith("TypeError in ")
 
 
-def test_an_object_that_lies_about_its_class_is_no_envelope(log_lines: LogLines) -> None:
+def test_an_object_that_lies_about_its_class_is_refused(log_lines: LogLines) -> None:
     class Liar:
         @property  # type: ignore[misc]
         def __class__(self) -> Any:
@@ -535,7 +535,7 @@ REFUSED: list[Any] = [
 
 
 @pytest.mark.parametrize(("result", "cause"), REFUSED)
-def test_an_envelope_that_may_not_leave_costs_its_event_alone(
+def test_an_envelope_that_may_not_leave_costs_only_its_event(
     result: Callable[[], Any], cause: str, log_lines: LogLines
 ) -> None:
     bridge = Bridge(fail_at_canary(result))
@@ -600,7 +600,7 @@ def cyclic() -> Envelope:
         pytest.param(cyclic, id="a cycle"),
     ],
 )
-def test_an_envelope_that_is_no_json_costs_its_event_alone(result: Callable[[], Any], log_lines: LogLines) -> None:
+def test_an_envelope_that_json_cannot_hold_costs_only_its_event(result: Callable[[], Any], log_lines: LogLines) -> None:
     bridge = Bridge(fail_at_canary(result))
 
     assert bridge.send(BAD, HELLO) == [HELLO_FRAME]
@@ -689,7 +689,7 @@ def test_a_call_of_more_than_fifty_milliseconds_is_counted_and_named(log_lines: 
     assert bridge.relay.quarantines["Notes"].slow_calls == 1
 
 
-def test_a_large_payload_is_no_slowness_of_the_plugin() -> None:
+def test_a_large_payload_does_not_count_as_a_slow_plugin() -> None:
     def slow() -> Envelope:
         bridge.clock += 0.14
         return Envelope("notes:a", {"text": "hello"})
@@ -730,7 +730,7 @@ PAYLOADS = st.lists(st.tuples(NAMES, VALUES), max_size=4).map(
 
 
 def outcome(event: Event[Note]) -> Any:
-    """Fail in a way that the payload chooses, with the payload in whatever can be seen."""
+    """Fail in a way that depends on the topic. The fault holds text of the payload wherever a reader could see it."""
     text = event.payload.text
     faults: list[Callable[[], Any]] = [
         raising(ValueError(text)),

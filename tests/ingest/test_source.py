@@ -1,4 +1,4 @@
-"""tornado_bridge.ingest.source: against real redis-servers, and against what is none."""
+"""tornado_bridge.ingest.source: with real redis-servers, and with servers that are not Redis."""
 
 import asyncio
 import logging
@@ -24,13 +24,13 @@ DOWN = "source down: trying again until it is back"
 STILL_DOWN = "source still down: trying again until it is back"
 UP_AGAIN = "source up again: events published meanwhile are lost"
 
-# What a password may be, and a URL may not say as it is.
+# A password whose characters must be encoded in a URL.
 PASSWORD = "p@ss:w/o?r#d%20é [x]&=+"
 ENCODED = "p%40ss%3Aw%2Fo%3Fr%23d%2520%C3%A9%20%5Bx%5D%26%3D%2B"
 
 
 class Feed:
-    """What a source has relayed: the messages, and call by call."""
+    """Records each call of a source with its messages."""
 
     def __init__(self) -> None:
         self.calls: list[list[Message]] = []
@@ -40,7 +40,7 @@ class Feed:
         self.calls.append(list(messages))
 
     def flush(self) -> None:
-        """Note how many calls there had been."""
+        """Note the number of calls so far."""
         self.flushes.append(len(self.calls))
 
     @property
@@ -50,7 +50,7 @@ class Feed:
 
 @asynccontextmanager
 async def running(url: str, *, password: str | None = None) -> AsyncIterator[tuple[Source, Feed]]:
-    """Run a source of one name and one pattern."""
+    """Run a source that subscribes to one name and one pattern."""
     feed = Feed()
     source = Source(url, names=["alerts"], patterns=["candle:*"], relay=feed, flush=feed.flush, password=password)
     run = asyncio.create_task(source.run())
@@ -68,7 +68,7 @@ async def publish(server: RedisServer, *messages: tuple[str, str | bytes]) -> No
 
 
 def subscribers(server: RedisServer) -> int:
-    """Return how many connections redis-server has that subscribe."""
+    """Return the number of redis-server's connections that have a pattern subscription."""
     with server.client() as client:
         return sum(row["psub"] != "0" for row in client.client_list())
 
@@ -128,7 +128,7 @@ async def test_a_message_larger_than_a_read_is_relayed_whole(redis_server: Redis
 
 
 @pytest.mark.gen_test
-async def test_a_source_of_names_alone_subscribes(redis_server: RedisServer) -> None:
+async def test_a_source_with_only_names_subscribes(redis_server: RedisServer) -> None:
     feed = Feed()
     source = Source(redis_server.url, names=["alerts"], patterns=[], relay=feed, flush=feed.flush)
     run = asyncio.create_task(source.run())
@@ -140,7 +140,7 @@ async def test_a_source_of_names_alone_subscribes(redis_server: RedisServer) -> 
 
 
 @pytest.mark.gen_test
-async def test_a_source_of_patterns_alone_subscribes(redis_server: RedisServer) -> None:
+async def test_a_source_with_only_patterns_subscribes(redis_server: RedisServer) -> None:
     feed = Feed()
     source = Source(redis_server.url, names=[], patterns=["candle:*", "signal:*"], relay=feed, flush=feed.flush)
     run = asyncio.create_task(source.run())
@@ -152,7 +152,7 @@ async def test_a_source_of_patterns_alone_subscribes(redis_server: RedisServer) 
 
 
 @pytest.mark.gen_test
-async def test_a_name_that_stands_twice_is_no_second_subscription(redis_server: RedisServer) -> None:
+async def test_a_name_that_is_listed_twice_is_subscribed_once(redis_server: RedisServer) -> None:
     feed = Feed()
     source = Source(redis_server.url, names=["alerts", "alerts"], patterns=[], relay=feed, flush=feed.flush)
     run = asyncio.create_task(source.run())
@@ -179,20 +179,20 @@ async def test_each_read_is_flushed(redis_server: RedisServer) -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(("gather", "flushes"), [(60.0, [2]), (0.0, [1, 2])])
-async def test_what_comes_while_a_burst_is_relayed_goes_out_with_it_unless_that_takes_too_long(
+async def test_messages_during_a_burst_are_flushed_with_it_unless_that_takes_too_long(
     gather: float, flushes: list[int], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "GATHER", gather)
 
     class Busy(Feed):
-        """A feed that takes its time with the first messages: others have arrived when it is through."""
+        """A feed that relays its first messages slowly: more messages arrive before it returns."""
 
         def __call__(self, messages: Iterable[Message]) -> None:
             super().__call__(messages)
             if len(self.calls) == 1:
                 redis_server.publish(*(("alerts", f"more {number}") for number in range(3)))
                 with redis_server.client() as client:
-                    # What was published before has been written when this is answered.
+                    # When Redis answers this, it has written everything that was published before.
                     client.ping()
 
     feed = Busy()
@@ -215,7 +215,7 @@ NAME_CONFIRMED = b"*3\r\n$9\r\nsubscribe\r\n$6\r\nalerts\r\n:2\r\n"
 
 
 async def commands(reader: asyncio.StreamReader) -> AsyncIterator[list[bytes]]:
-    """Yield the commands that a client of Redis sends."""
+    """Yield the commands that a Redis client sends."""
     parser = hiredis.Reader()
     while data := await reader.read(65_536):
         parser.feed(data)
@@ -239,7 +239,7 @@ async def test_a_subscription_may_be_confirmed_behind_events_of_another(monkeypa
     feeds: list[Feed] = []
 
     async def confirm_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Confirm the pattern, send events of it, and confirm the name once they have been relayed."""
+        """Confirm the pattern and send events of it. Confirm the name once these have been relayed."""
         async for command in commands(reader):
             if command[0] == b"PSUBSCRIBE":
                 writer.write(PATTERN_CONFIRMED + PATTERN_EVENT * source.BURST)
@@ -258,12 +258,12 @@ async def test_a_subscription_may_be_confirmed_behind_events_of_another(monkeypa
     assert feed.messages == [(b"candle:1", b"x")] * source.BURST
 
 
-# Hung, or only standing still
+# A hung Redis, and a process that stands still
 
 
 @pytest.mark.slow
 @pytest.mark.gen_test(timeout=10)
-async def test_what_redis_holds_while_the_process_stands_still_is_relayed(
+async def test_messages_that_redis_holds_while_the_process_stands_still_are_relayed(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "PING_INTERVAL", 0.05)
@@ -271,7 +271,7 @@ async def test_what_redis_holds_while_the_process_stands_still_is_relayed(
         await running_source.subscribed.wait()
         for number in range(3):
             redis_server.publish(("alerts", str(number)))
-            # The whole process stands still, for far longer than a hung Redis is given.
+            # The whole process stands still, for far longer than the time limit for a hung Redis.
             time.sleep(20 * source.PING_INTERVAL)  # noqa: ASYNC251
             await asyncio.sleep(0)
         await until(lambda: len(feed.messages) == 3)
@@ -319,7 +319,7 @@ async def test_a_redis_that_sends_events_but_no_answer_is_not_hung(monkeypatch: 
 
 
 @pytest.mark.gen_test(timeout=10)
-async def test_a_redis_that_has_no_events_is_not_taken_for_hung(
+async def test_a_redis_without_events_is_not_taken_for_hung(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "PING_INTERVAL", 0.05)
@@ -345,12 +345,12 @@ async def test_it_is_one_connection(own_redis_server: RedisServer) -> None:
     async with running(own_redis_server.url) as (source, _):
         await source.subscribed.wait()
         with own_redis_server.client() as client:
-            # The other one is this client.
+            # The other connection is this client's.
             assert len(client.client_list()) == 2
 
 
 @pytest.mark.gen_test
-async def test_after_its_end_redis_has_no_subscriber(own_redis_server: RedisServer) -> None:
+async def test_redis_has_no_subscriber_after_the_end_of_a_source(own_redis_server: RedisServer) -> None:
     async with running(own_redis_server.url) as (source, _):
         await source.subscribed.wait()
         assert subscribers(own_redis_server) == 1
@@ -429,7 +429,7 @@ async def test_each_change_of_state_is_one_log_line_however_many_tries_it_takes(
             await asyncio.sleep(0.3)
             await asyncio.to_thread(own_redis_server.start)
         await running_source.subscribed.wait()
-    # First the connection is lost, then it is refused. That second cause is said once in 10 s.
+    # First the connection is lost, then it is refused. The second cause is logged only once in 10 s.
     assert lines(log_lines) == ["source up", DOWN, STILL_DOWN, UP_AGAIN, DOWN, UP_AGAIN]
     for event in (DOWN, STILL_DOWN, UP_AGAIN, DOWN, UP_AGAIN):
         log_lines.take(event)
@@ -516,7 +516,7 @@ async def test_tries_become_rarer_while_redis_is_away(log_lines: LogLines, monke
     monkeypatch.setattr(source, "RETRY_BASE", 0.01)
     async with not_redis(say_nothing_more) as (url, tries), running(url):
         await until(lambda: len(tries) == 7)
-        # At least half of 10, 20, 40, 80, 160 and 320 ms.
+        # The six pauses are at least half of 10, 20, 40, 80, 160 and 320 ms.
         assert tries[6] - tries[5] >= 0.16
         assert tries[6] - tries[0] >= 0.315
     log_lines.take(DOWN)
@@ -533,25 +533,25 @@ async def test_after_a_confirmed_subscription_the_next_retry_is_a_first_one(
             with own_redis_server.client() as client:
                 client.client_kill_filter(_type="pubsub")
             await until(lambda connects=connects: source.connects == connects)  # type: ignore[misc]
-        # Six first retries; growing pauses would take 3.1 s at the least.
+        # Each of the six retries is a first one. Growing pauses would take at least 3.1 s.
         assert time.monotonic() - began < 2
     for _ in range(6):
         log_lines.take(DOWN)
         log_lines.take(UP_AGAIN)
 
 
-# Who may not
+# Passwords and permissions
 
 
 def guard(server: RedisServer) -> redis.Redis:
-    """Make a redis-server ask for PASSWORD; returns a client that has it."""
+    """Make a redis-server require PASSWORD, and return a client that has it."""
     with server.client() as client:
         client.config_set("requirepass", PASSWORD)
     return redis.Redis(port=server.port, password=PASSWORD)
 
 
 def said(caplog: pytest.LogCaptureFixture, log_lines: LogLines) -> str:
-    """Return everything that was logged, by anybody."""
+    """Return every log line of every library."""
     return "\n".join((caplog.text, *map(repr, caplog.records), *map(repr, log_lines.all())))
 
 
@@ -608,7 +608,7 @@ async def test_a_wrong_password_is_one_sentence(own_redis_server: RedisServer, l
 
 
 @pytest.mark.gen_test
-async def test_a_password_for_a_redis_that_has_none_is_one_sentence(
+async def test_a_password_for_a_redis_without_a_password_is_one_sentence(
     own_redis_server: RedisServer, log_lines: LogLines
 ) -> None:
     async with running(own_redis_server.url, password=PASSWORD) as (source, _):
@@ -682,12 +682,12 @@ async def test_the_password_beside_the_url_is_in_no_log_line(
     assert not secret_in(said(caplog, log_lines))
 
 
-# Other ways to a Redis
+# Unix sockets, databases and TLS
 
 
 @pytest.mark.gen_test
 async def test_a_unix_socket_is_taken(redis_binary: str) -> None:
-    # A path of a socket has at most 107 bytes.
+    # The path of a socket may have at most 107 bytes, so it is in a short directory.
     with tempfile.TemporaryDirectory(prefix="redis-") as directory:
         path = f"{directory}/redis.sock"
         with RedisServer(redis_binary, "--unixsocket", path) as server:
@@ -698,7 +698,7 @@ async def test_a_unix_socket_is_taken(redis_binary: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_database_of_another_number_makes_no_difference(redis_server: RedisServer) -> None:
+async def test_the_number_of_the_database_makes_no_difference(redis_server: RedisServer) -> None:
     async with running(redis_server.url.replace("/0", "/7")) as (source, feed):
         await source.subscribed.wait()
         await publish(redis_server, ("alerts", "x"))
@@ -707,7 +707,7 @@ async def test_a_database_of_another_number_makes_no_difference(redis_server: Re
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1, which is its own authority, and its key."""
+    """A self-signed certificate of 127.0.0.1, and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     directory = tmp_path_factory.mktemp("tls")
@@ -721,7 +721,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @contextmanager
 def tls_server(redis_binary: str, certificate: tuple[Path, Path]) -> Iterator[tuple[RedisServer, int]]:
-    """Run a redis-server that also speaks TLS, on the port given."""
+    """Run a redis-server that also speaks TLS. Yields it and its port for TLS."""
     port = free_port()
     options = ("--tls-port", str(port), "--tls-auth-clients", "no", "--tls-ca-cert-file", str(certificate[0]))
     files = ("--tls-cert-file", str(certificate[0]), "--tls-key-file", str(certificate[1]))
@@ -751,7 +751,7 @@ async def test_tls_with_a_wrong_authority_is_one_sentence(
     assert "\n" not in cause
 
 
-# What is no Redis
+# Servers that are not Redis
 
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -759,7 +759,7 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def not_redis(answer: Answer) -> AsyncIterator[tuple[str, list[float]]]:
-    """Run a server that is no Redis; gives its URL, and when it was connected to."""
+    """Run a server that is not Redis. Yields its URL, and the time of each connection to it."""
     tries: list[float] = []
     served: set[asyncio.Task[None]] = set()
 
@@ -785,7 +785,7 @@ async def not_redis(answer: Answer) -> AsyncIterator[tuple[str, list[float]]]:
 
 
 async def say_nothing_more(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Close at once."""
+    """Close the connection at once."""
 
 
 async def answer_as_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -816,7 +816,7 @@ async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("answer", [answer_as_http, answer_with_noise])
-async def test_a_server_that_is_no_redis_is_one_sentence(log_lines: LogLines, answer: Answer) -> None:
+async def test_a_server_that_is_not_redis_is_one_sentence(log_lines: LogLines, answer: Answer) -> None:
     async with not_redis(answer) as (url, _), running(url) as (source, _):
         await source.tried.wait()
         assert not source.subscribed.is_set()
@@ -920,7 +920,7 @@ async def test_a_subscription_lost_behind_a_living_connection_is_noticed(
     monkeypatch.setattr(source, "PING_INTERVAL", 0.05)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Forget the subscriptions of the first connection, as another Redis behind a proxy does."""
+        """Forget the subscriptions of the first connection, as a proxy does that switches to another Redis."""
         await confirm(reader, writer)
         pong = b"+PONG\r\n" if len(tries) == 1 else PONG
         while data := await reader.read(65_536):
@@ -957,7 +957,7 @@ async def test_a_host_that_does_not_exist_is_one_sentence(log_lines: LogLines) -
 
 
 @pytest.mark.gen_test
-async def test_a_host_name_that_is_none_is_one_sentence(log_lines: LogLines) -> None:
+async def test_an_invalid_host_name_is_one_sentence(log_lines: LogLines) -> None:
     async with running(f"redis://{'x' * 80}") as (source, _):
         await source.tried.wait()
     assert "\n" not in log_lines.take(DOWN)["cause"]

@@ -118,7 +118,7 @@ def test_the_outputs_are_the_members_of_data() -> None:
     assert DECLARATION.outputs == ("symbol", "at", "strength", "price", "levels", "levels.size")
 
 
-def test_the_inputs_are_what_is_read_and_what_is_declared_below_it() -> None:
+def test_the_inputs_are_the_members_that_are_read_and_those_declared_below_them() -> None:
     assert {"symbol", "fills.price", "more", "more.score", "{venue}"} <= DECLARATION.inputs()
 
 
@@ -151,7 +151,7 @@ def test_private_names_are_those_that_are_read_and_stand_in_nothing_public() -> 
     ]
 
 
-def test_an_event_type_without_private_names_has_a_pattern_of_none() -> None:
+def test_an_event_type_without_private_names_has_a_pattern_that_matches_nothing() -> None:
     reads = msgspec.defstruct("Reads", [("symbol", str)])
     declaration = Declaration(declared(reads=reads, publishes={}, derives={}))
     assert declaration.private_names().findall("symbol") == []
@@ -176,7 +176,7 @@ def test_an_event_type_without_private_names_has_a_pattern_of_none() -> None:
         ),
     ],
 )
-def test_a_declaration_of_what_is_not_there_is_refused(changes: dict[str, Any], reason: str) -> None:
+def test_a_declaration_of_a_missing_member_is_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError) as raised:
         Declaration(declared(**changes))
     assert str(raised.value) == reason

@@ -1,4 +1,4 @@
-"""tornado_bridge.redaction.firewall: what may leave, and that what was checked is what leaves."""
+"""tornado_bridge.redaction.firewall: which envelopes leave, as exactly the text that was checked."""
 
 import dataclasses
 import enum
@@ -142,7 +142,7 @@ def test_an_event_type_whose_schema_is_for_another_type_lets_nothing_out() -> No
 
 
 class Twin(str):
-    """A text that claims to be another."""
+    """A text that claims to equal every other text."""
 
     __slots__ = ()
 
@@ -163,7 +163,7 @@ class Name(enum.Enum):
 
 
 class Loner(str):
-    """A text that equals none, itself included."""
+    """A text that does not equal any text, not even itself."""
 
     __slots__ = ()
 
@@ -192,7 +192,7 @@ class Data:
         Data("buy", "abc"),
     ],
 )
-def test_what_leaves_is_what_was_checked(firewall: Firewall, data: Any) -> None:
+def test_the_text_that_leaves_is_the_text_that_was_checked(firewall: Firewall, data: Any) -> None:
     assert firewall.check(Envelope("trades:BTC", data)).text.decode() == SENT
 
 
@@ -209,7 +209,7 @@ def test_what_leaves_is_what_was_checked(firewall: Firewall, data: Any) -> None:
         {"side": "buy", "note": {1: {}, (1, 2): 3}},
     ],
 )
-def test_what_is_no_json_does_not_leave(firewall: Firewall, data: Any) -> None:
+def test_data_that_json_cannot_hold_does_not_leave(firewall: Firewall, data: Any) -> None:
     with pytest.raises((msgspec.MsgspecError, UnicodeError, TypeError)):
         firewall.check(Envelope("trades:BTC", data))
 
@@ -255,7 +255,7 @@ def test_an_envelope_may_be_of_one_of_several_shapes(data: dict[str, str]) -> No
     assert firewall.check(Envelope("trades:BTC", data)).channel == "trades:BTC"
 
 
-def test_a_refusal_is_where_and_why_and_never_what(firewall: Firewall) -> None:
+def test_a_refusal_has_the_path_and_the_reason_but_no_value(firewall: Firewall) -> None:
     with pytest.raises(EnvelopeRefused) as raised:
         firewall.check(Envelope("trades:BTC", {"side": "SECRET", "note": "SECRET"}))
     assert str(raised.value) == "$.data.side: breaks the schema's enum"
@@ -275,7 +275,7 @@ def test_a_hostile_text_is_refused_at_once() -> None:
 
 
 class Sly(dict[str, Any]):
-    """A schema that shows its readers something else than its encoder."""
+    """A schema that looks closed to `get`, although the encoder sees an open one."""
 
     def get(self, name: str, default: Any = None) -> Any:
         return {"type": "object", "properties": {}, "additionalProperties": False}.get(name, default)
@@ -290,9 +290,9 @@ class Sly(dict[str, Any]):
         ),
         (
             {**envelope_schema("trade", "^t$", {}), "additionalProperties": True},
-            "the schema of 'trade' is open at $: the object is open (additionalProperties is not false)",
+            "the schema of 'trade' is open at $: an object must set additionalProperties to false",
         ),
-        (None, "the schema of 'trade' is open at $: is no schema object"),
+        (None, "the schema of 'trade' is open at $: a schema must be an object"),
         ({"enum": ["a"]}, "the schema of 'trade' is not the schema of an envelope (type, channel, data)"),
         (
             {"type": "object", "properties": {"type": SIDE}, "additionalProperties": False},
@@ -308,7 +308,7 @@ class Sly(dict[str, Any]):
         ),
         (
             {**envelope_schema("trade", "^t$", {}), "title": 5},
-            "the schema of 'trade' is no draft 2020-12 schema (5 is not of type 'string')",
+            "the schema of 'trade' is not a valid draft 2020-12 schema (5 is not of type 'string')",
         ),
         (
             {**envelope_schema("trade", "^t$", {}), "examples": [object]},
@@ -316,16 +316,16 @@ class Sly(dict[str, Any]):
         ),
         (
             dict[Any, Any](envelope_schema("trade", "^t$", {})) | {1: 2},
-            "the schema of 'trade' is open at $: the keyword '1' is not checked for a object",
+            "the schema of 'trade' is open at $: the keyword '1' is not allowed for the type 'object'",
         ),
         (
             envelope_schema("trade", "^t$", {"n": {"type": "integer", "minimum": 0, "maximum": float("inf")}}),
             "the schema of 'trade' is open at $.data.n: "
-            "a number needs a minimum and a maximum, neither beyond 9007199254740991",
+            "a number needs a minimum and a maximum, both between -9007199254740991 and 9007199254740991",
         ),
         (
             envelope_schema("trade", "^t$", {"note": Sly(type="object")}),
-            "the schema of 'trade' is open at $.data.note: the object is open (additionalProperties is not false)",
+            "the schema of 'trade' is open at $.data.note: an object must set additionalProperties to false",
         ),
     ],
 )

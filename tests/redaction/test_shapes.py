@@ -1,4 +1,4 @@
-"""tornado_bridge.redaction.shapes: what a structure reads, as a tree."""
+"""tornado_bridge.redaction.shapes: the members that a structure reads, as a tree."""
 
 import dataclasses
 import datetime
@@ -60,7 +60,7 @@ class Deep(msgspec.Struct):
 
 
 def shape(annotation: Any) -> Any:
-    """Return the shape of one member of that annotation."""
+    """Return the shape of a member with that annotation."""
     structure = msgspec.defstruct("Structure", [("member", annotation)])
     whole = shape_of(structure)
     assert isinstance(whole, Members)

@@ -1,4 +1,4 @@
-"""tornado_bridge.redaction.validation: schema files, and two validators that read a schema alike."""
+"""tornado_bridge.redaction.validation: schema files, and two validators that read a schema in the same way."""
 
 import re
 import time
@@ -20,7 +20,7 @@ MESSAGE = {
 
 VALID: list[Any] = [{"name": "abc"}, {"name": "abc", "prices": [0, 9]}, {"name": "abc", "prices": []}]
 
-# What is wrong, where, and the keyword.
+# An invalid instance, the path of its error, and the keyword that it breaks.
 INVALID: list[tuple[Any, str, str]] = [
     ([], "$", "type"),
     ({}, "$", "required"),
@@ -40,11 +40,11 @@ def text_of(pattern: str) -> Validator:
     return Validator({"type": "string", "pattern": pattern})
 
 
-def test_a_schema_file_is_found_by_its_name() -> None:
+def test_a_schema_file_is_loaded_by_its_name() -> None:
     assert load_schema("error")["title"] == "Error"
 
 
-def test_a_schema_file_that_is_not_there_is_not_found() -> None:
+def test_a_schema_file_that_does_not_exist_is_not_found() -> None:
     with pytest.raises(FileNotFoundError):
         load_schema("nothing")
 
@@ -60,8 +60,8 @@ def test_a_schema_file_that_is_not_there_is_not_found() -> None:
         {"enum": "a"},
     ],
 )
-def test_what_is_no_draft_2020_12_schema_is_refused(schema: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"^is no draft 2020-12 schema \(.+\)$"):
+def test_an_invalid_schema_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^is not a valid draft 2020-12 schema \(.+\)$"):
         Validator(schema)
 
 
@@ -81,14 +81,14 @@ def test_nothing_is_wrong_with_a_valid_instance(instance: Any) -> None:
 
 
 @pytest.mark.parametrize(("instance", "path", "keyword"), INVALID)
-def test_the_first_error_is_where_and_what(instance: Any, path: str, keyword: str) -> None:
+def test_the_first_error_has_a_path_and_a_keyword(instance: Any, path: str, keyword: str) -> None:
     error = Validator(MESSAGE).first_error(instance)
     assert error is not None
     assert (error.json_path, error.validator) == (path, keyword)
 
 
 @pytest.mark.parametrize(("instance", "path", "keyword"), INVALID)
-def test_the_first_fault_is_where_and_what(instance: Any, path: str, keyword: str) -> None:
+def test_the_first_fault_has_a_path_and_a_keyword(instance: Any, path: str, keyword: str) -> None:
     assert Validator(MESSAGE).first_fault(instance) == (path, keyword)
 
 
@@ -128,12 +128,12 @@ def test_digits_and_letters_are_those_of_ascii_for_both_validators(pattern: str,
     assert (validator.admits(text), validator.first_error(text) is None) == (False, False)
 
 
-def test_a_pattern_is_found_anywhere_where_it_is_not_anchored() -> None:
+def test_a_pattern_without_anchors_matches_anywhere() -> None:
     validator = text_of("b")
     assert (validator.admits("abc"), validator.first_error("abc") is None) == (True, True)
 
 
-def test_a_pattern_is_for_texts_alone() -> None:
+def test_a_pattern_applies_only_to_texts() -> None:
     validator = Validator({"pattern": "^a$"})
     assert (validator.admits(5), validator.first_error(5) is None) == (True, True)
 

@@ -1,4 +1,4 @@
-"""tornado_bridge.stream.cohort: one write for all members, the busy members, and the sockets that fall short."""
+"""tornado_bridge.stream.cohort: one write for all members, busy members, and sockets that take only a part."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def cohort() -> Cohort:
 
 
 def member(cohort: Cohort, *, room: int | None = None, gone: bool = False) -> Reporting:
-    """Return a new member whose socket takes `room` bytes more, or is found to be gone at the next write."""
+    """Return a new member. Its socket takes `room` more bytes, or fails at the next write."""
     one = Reporting()
     one.cohort = cohort
     cohort.place(one)
@@ -101,7 +101,7 @@ def test_a_write_is_one_send_for_each_idle_member(cohort: Cohort) -> None:
     assert [(one.sends, one.offers, one.reports) for one in ones] == [([b"batch"], [], [])] * 3
 
 
-def test_a_write_leaves_what_is_pending_to_the_hub(cohort: Cohort) -> None:
+def test_a_write_leaves_the_pending_frames_to_the_hub(cohort: Cohort) -> None:
     cohort.pending.append(b"event")
     cohort.write(b"batch", 1)
     assert cohort.pending == [b"event"]

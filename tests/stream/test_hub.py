@@ -1,4 +1,4 @@
-"""tornado_bridge.stream.hub: who gets an envelope, the batches, the table of matches, and a model of the whole."""
+"""tornado_bridge.stream.hub: the receivers of an envelope, batches, the table of matches, and a model of the whole."""
 
 import itertools
 import tracemalloc
@@ -49,12 +49,12 @@ def framed(*texts: bytes) -> bytes:
 
 
 def pending(ones: list[Subscriber]) -> list[list[bytes]]:
-    """Return what the cohorts of subscribers have pending."""
+    """Return the frames that the cohorts of subscribers have pending."""
     return [one.cohort.pending for one in ones if one.cohort is not None]
 
 
 def counted_frames(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Return a list that gets the text of each frame that is made."""
+    """Return a list to which the text of each new frame is added."""
     made: list[bytes] = []
     text = frames.text
 
@@ -120,7 +120,7 @@ def test_an_envelope_without_subscribers_is_due_to_no_connection(hub: Hub) -> No
     assert hub.due == 0
 
 
-def test_a_channel_of_no_known_form_reaches_nobody(hub: Hub) -> None:
+def test_a_channel_of_an_unknown_form_reaches_no_client(hub: Hub) -> None:
     one = subscriber(hub, "candles:*:*", "signals:*:*")
     publish(hub, "news:BTC-USD:1h", b"event")
     hub.flush()
@@ -128,7 +128,7 @@ def test_a_channel_of_no_known_form_reaches_nobody(hub: Hub) -> None:
     assert one.sends == []
 
 
-def test_what_was_published_before_a_subscription_does_not_reach_it(hub: Hub) -> None:
+def test_an_earlier_event_does_not_reach_a_subscription(hub: Hub) -> None:
     publish(hub, BTC, b"before")
     one = subscriber(hub, BTC)
     publish(hub, BTC, b"after")
@@ -149,7 +149,7 @@ def test_a_channel_that_was_seen_before_reaches_a_client_that_subscribes_later(h
 
 
 @pytest.mark.parametrize("subscription", ["candles:BTC-USD:1h", "candles:*:1h"])
-def test_what_is_published_after_a_subscription_was_given_up_does_not_reach_it(hub: Hub, subscription: str) -> None:
+def test_a_later_event_does_not_reach_a_subscription_that_was_given_up(hub: Hub, subscription: str) -> None:
     one = subscriber(hub, subscription)
     publish(hub, BTC, b"before")
     hub.flush()
@@ -160,7 +160,7 @@ def test_what_is_published_after_a_subscription_was_given_up_does_not_reach_it(h
     assert one.sends == [framed(b"before")]
 
 
-def test_what_was_published_reaches_a_client_that_gives_its_subscription_up_before_the_flush(hub: Hub) -> None:
+def test_a_pending_event_reaches_a_client_that_gives_up_its_subscription_before_the_flush(hub: Hub) -> None:
     one = subscriber(hub, BTC)
     publish(hub, BTC, b"event")
     hub.assign(one, frozenset())
@@ -168,7 +168,7 @@ def test_what_was_published_reaches_a_client_that_gives_its_subscription_up_befo
     assert one.sends == [framed(b"event")]
 
 
-def test_what_was_published_does_not_reach_a_client_that_joins_a_cohort_before_the_flush(hub: Hub) -> None:
+def test_a_pending_event_does_not_reach_a_client_that_joins_a_cohort_before_the_flush(hub: Hub) -> None:
     first = subscriber(hub, BTC)
     publish(hub, BTC, b"event")
     second = subscriber(hub, BTC)
@@ -207,7 +207,7 @@ def test_all_that_is_pending_is_one_send_a_connection_in_the_order_of_the_source
     assert one.sends == [framed(b"1", b"2", b"3", b"4")]
 
 
-def test_what_was_flushed_is_not_sent_again(hub: Hub) -> None:
+def test_flushed_events_are_not_sent_again(hub: Hub) -> None:
     one = subscriber(hub, BTC)
     publish(hub, BTC, b"first")
     hub.flush()
@@ -398,7 +398,7 @@ def test_different_subscriptions_are_different_cohorts(hub: Hub) -> None:
     assert hub.cohorts == 3
 
 
-def test_a_client_without_subscriptions_is_in_no_cohort(hub: Hub) -> None:
+def test_a_client_without_subscriptions_is_not_in_a_cohort(hub: Hub) -> None:
     one = subscriber(hub)
 
     assert (one.cohort, hub.cohorts) == (None, 0)
@@ -458,7 +458,7 @@ class Sink(Subscriber):
 
 
 def counted_matches(hub: Hub) -> int:
-    """Return what the rows of the table count, from the table itself."""
+    """Return the size of the table of matches, counted from its rows."""
     return sum(16 + len(plain) + len(deflating) for plain, deflating in hub._matches.values())
 
 
@@ -501,7 +501,7 @@ def test_more_channels_than_the_table_of_matches_holds_are_still_matched(hub: Hu
     hub.flush()
 
     assert one.received == b"\x81\x01." * 65_537
-    # A row with one cohort counts 17.
+    # A row with one cohort counts as 17.
     assert 0 < len(hub._matches) <= 58_823
     assert hub._matched == counted_matches(hub) <= 1_000_000
 
@@ -510,7 +510,7 @@ def test_the_rows_of_many_wildcards_hold_a_million_cohorts_at_most(hub: Hub) -> 
     sinks = [Sink() for _ in range(5_000)]
     for number, sink in enumerate(sinks):
         hub.assign(sink, frozenset({"candles:*:1h", f"candles:{number}-A:1m"}))
-    # A row counts 5,016. So the table is emptied before the 200th channel.
+    # A row counts as 5,016, so the table is emptied before the 200th channel.
     for number in range(199):
         publish(hub, f"candles:{number}-A:1h", b".")
     assert (len(hub._matches), hub._matched) == (199, 998_184)
@@ -521,8 +521,8 @@ def test_the_rows_of_many_wildcards_hold_a_million_cohorts_at_most(hub: Hub) -> 
     assert {sink.size for sink in sinks} == {200 * 3}
 
 
-# The bound and the wildcards are a tenth of 1,000,000 and of 5,000, with which the test would take seconds. Without a
-# bound the tables would take 4.4, 3.7 and 2.8 MB.
+# The bound and the number of wildcards are a tenth of the real 1,000,000 and 5,000. With those, the test would take
+# seconds. Without a bound, the tables would take 4.4, 3.7 and 2.8 MB.
 @pytest.mark.parametrize(
     ("sets", "channels"),
     [
@@ -556,17 +556,17 @@ def test_the_table_of_matches_takes_2_mb_at_most_per_100_000_cohorts(
     assert {sink.size for sink in sinks} == ({channels * 3} if sets else set())
 
 
-def test_an_event_reaches_everybody_once_however_often_the_table_is_emptied(
+def test_an_event_reaches_every_subscriber_once_however_often_the_table_is_emptied(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A row counts 16 and one for each of 20 cohorts. So the table holds exactly two rows.
+    # A row counts as 16, plus one for each of 20 cohorts. So the table holds exactly two rows.
     monkeypatch.setattr(hub_module, "_MAX_MATCHES", 72)
     ones = [
         subscriber(hub, "candles:*:1h", f"candles:{number}-A:1m", window=window)
         for number, window in zip(range(20), itertools.cycle([None, 12]), strict=False)
     ]
     sizes: list[int] = []
-    # Some channels come again while their row is there, some after it is gone.
+    # Some channels are published again while their row is in the table, some after it has been removed.
     channels = [f"candles:{number}-A:1h" for number in (0, 1, 1, 2, 3, 0, 3, 4, 0)]
     for number, channel in enumerate(channels):
         publish(hub, channel, b'{"number":"%d"}' % number)
@@ -607,7 +607,7 @@ def publish_texts(hub: Hub, channel: str, messages: list[str]) -> None:
 
 
 def read(one: Subscriber) -> list[str]:
-    """Return what somebody else's client reads of all that a subscriber got."""
+    """Return the texts that another project's client reads from the bytes of a subscriber."""
     return Inflating(one.window or 15).read(one.received)
 
 
@@ -645,7 +645,7 @@ def test_plain_cohorts_get_one_frame_and_compressing_cohorts_the_text(
     assert [read(one) for one in plain + deflating] == [["event"]] * 5
 
 
-def test_an_event_for_compressing_cohorts_alone_makes_no_frame_before_the_flush(
+def test_an_event_only_for_compressing_cohorts_makes_no_frame_before_the_flush(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = counted_frames(monkeypatch)
@@ -767,9 +767,9 @@ def test_a_busy_connection_is_offered_a_compressed_batch_with_its_number_of_fram
 
 
 class Lossy(Subscriber):
-    """Skips batches that it is offered. `skips` says which, again and again.
+    """A subscriber that skips offered batches. `skips` says which, and is repeated without end.
 
-    `losses` has for each skipped batch the bytes that came before it, and its number of frames.
+    `losses` has a pair for each skipped batch: the number of bytes received before it, and its number of frames.
     """
 
     def __init__(self, window: int | None, skips: list[bool]) -> None:
@@ -865,7 +865,7 @@ def matches(subscription: str, channel: str) -> bool:
 
 
 class HubAgainstModel(RuleBasedStateMachine):
-    """Whatever happens in whatever order, each envelope reaches exactly its subscribers, once and in order."""
+    """Each envelope reaches exactly its subscribers, once and in order, after any sequence of operations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -922,8 +922,8 @@ class HubAgainstModel(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("bound", [1_000_000, 40])
-def test_the_hub_does_what_a_naive_model_does(monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
-    # The smaller bound is one to two rows: the table is emptied all the time.
+def test_the_hub_behaves_as_a_naive_model(monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
+    # The smaller bound allows one or two rows, so the table is emptied all the time.
     monkeypatch.setattr(hub_module, "_MAX_MATCHES", bound)
     run_state_machine_as_test(
         HubAgainstModel, settings=settings(deadline=None, max_examples=150, stateful_step_count=40)

@@ -1,4 +1,4 @@
-"""tornado_bridge.web.app: what the HTTP side lets in, turns away, and says nothing about."""
+"""tornado_bridge.web.app: the requests that the HTTP side accepts and refuses, and what it does not log."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ async def fetch(port: int, path: str, method: str = "GET") -> HTTPResponse:
 
 
 async def admitted(port: int, request: bytes, bridge: WebSocketBridge) -> bool:
-    """Tell whether the request is a client that is admitted, rather than refused for its key."""
+    """Tell whether the client of this request is admitted. The only other outcome is a refusal of its key."""
     with await RawClient.connect(port) as client:
         await client.send(request)
         assert await client.status() == 101
@@ -59,7 +59,7 @@ async def admitted(port: int, request: bytes, bridge: WebSocketBridge) -> bool:
         return False
 
 
-# Where the key is
+# The members of a request that hold the key
 
 
 @pytest.mark.gen_test
@@ -94,7 +94,7 @@ async def test_x_api_key_comes_before_a_bearer_key(http_port: int, bridge: WebSo
 
 
 @pytest.mark.gen_test
-async def test_a_wrong_x_api_key_is_not_made_up_for_by_the_other_places(
+async def test_a_wrong_x_api_key_is_refused_whatever_the_other_places_hold(
     http_port: int, bridge: WebSocketBridge, key: str
 ) -> None:
     request = handshake(
@@ -121,7 +121,7 @@ async def test_an_empty_bearer_key_is_present(http_port: int, bridge: WebSocketB
 
 
 @pytest.mark.gen_test
-async def test_another_scheme_is_no_place_of_a_key(http_port: int, bridge: WebSocketBridge, key: str) -> None:
+async def test_another_scheme_does_not_hold_a_key(http_port: int, bridge: WebSocketBridge, key: str) -> None:
     request = handshake(None, f"Authorization: Basic {key}", target=f"{app.STREAM_PATH}?apiKey={key}")
     assert await admitted(http_port, request, bridge)
 
@@ -132,7 +132,7 @@ async def test_the_first_of_several_keys_in_the_query_counts(http_port: int, bri
 
 
 @pytest.mark.gen_test
-async def test_two_x_api_keys_are_no_key(http_port: int, bridge: WebSocketBridge, key: str) -> None:
+async def test_two_x_api_keys_are_refused(http_port: int, bridge: WebSocketBridge, key: str) -> None:
     assert not await admitted(http_port, handshake(None, f"X-API-Key: {key}", f"X-API-Key: {key}"), bridge)
 
 
@@ -177,7 +177,7 @@ async def test_with_an_unknown_key_the_upgrade_succeeds_and_4001_follows(
         assert await client.frame() == closed(4001, "Invalid API key")
 
 
-# What is no opening handshake
+# Requests that are not an opening handshake
 
 
 @pytest.mark.gen_test
@@ -269,7 +269,7 @@ async def test_another_origin_than_those_allowed_is_answered_with_403(
 
 
 @pytest.mark.gen_test
-async def test_the_origin_of_the_server_itself_is_none_of_those_allowed(bridge: WebSocketBridge, key: str) -> None:
+async def test_the_origin_of_the_server_itself_is_not_allowed(bridge: WebSocketBridge, key: str) -> None:
     async with served(bridge, allow_origin=("https://app.example",)) as port:
         with await RawClient.connect(port) as client:
             await client.send(handshake(key, "Origin: http://127.0.0.1", "Sec-Fetch-Site: same-origin"))
@@ -277,12 +277,12 @@ async def test_the_origin_of_the_server_itself_is_none_of_those_allowed(bridge: 
 
 
 @pytest.mark.gen_test
-async def test_a_client_without_an_origin_is_no_browser_and_may_come(bridge: WebSocketBridge, key: str) -> None:
+async def test_a_client_without_an_origin_is_admitted_as_it_is_not_a_browser(bridge: WebSocketBridge, key: str) -> None:
     async with served(bridge, allow_origin=("https://app.example",)) as port:
         assert await admitted(port, handshake(key), bridge)
 
 
-# A load balancer's questions
+# Health checks of a load balancer
 
 
 @pytest.mark.gen_test
@@ -310,7 +310,7 @@ async def test_healthz_answers_though_the_bridge_has_stopped(http_port: int, bri
     assert (await fetch(http_port, "/healthz")).code == 200
 
 
-# What clients may send and get, for programs
+# The description of the stream
 
 
 @pytest.mark.gen_test
@@ -321,7 +321,7 @@ async def test_the_description_of_the_stream_needs_no_key(http_port: int, name: 
     assert app.STREAM_PATH.encode() in response.body
 
 
-# An application of somebody else's
+# Mounted in another application
 
 
 class HelloHandler(RequestHandler):
@@ -423,7 +423,7 @@ async def test_a_handshake_that_comes_byte_by_byte_is_cut_off(
     async with served(bridge) as port:
         with await RawClient.connect(port) as client:
             trickle = asyncio.create_task(send_byte_by_byte(client, handshake(key)))
-            with contextlib.suppress(ConnectionResetError):  # where a byte crosses the end of the connection
+            with contextlib.suppress(ConnectionResetError):  # a byte may arrive after the connection has been closed
                 assert await client.rest() == b""
             with pytest.raises(OSError):
                 await trickle
@@ -460,7 +460,7 @@ async def test_a_body_over_8_kib_is_refused_by_its_header(http_port: int, key: s
 
 
 @pytest.mark.gen_test
-async def test_the_timeout_of_the_handshake_leaves_a_client_alone(
+async def test_the_timeout_of_the_handshake_does_not_touch_a_client(
     bridge: WebSocketBridge, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "HANDSHAKE_TIMEOUT", 0.1)
@@ -487,7 +487,7 @@ async def test_the_kernel_holds_no_more_than_asked_for_a_client_that_does_not_re
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with await RawClient.open(http_port, key):
-        # Linux doubles the figure.
+        # Linux reports twice the size that was set.
         assert streams[0].socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) in (131_072, 262_144)
 
 
@@ -529,7 +529,7 @@ async def test_a_handshake_that_has_ended_makes_room_for_the_next(bridge: WebSoc
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_was_admitted_is_no_handshake_any_more(bridge: WebSocketBridge, key: str) -> None:
+async def test_a_client_that_was_admitted_no_longer_counts_as_a_handshake(bridge: WebSocketBridge, key: str) -> None:
     async with served(bridge, max_handshakes=1) as port:
         with (
             await RawClient.open(port, key),
@@ -596,7 +596,7 @@ LEAKY: list[bytes] = [
 
 
 def said(caplog: pytest.LogCaptureFixture, log_lines: LogLines) -> str:
-    """Return everything that was logged, by anybody, with every argument and traceback."""
+    """Return every log line of every library, with all arguments and tracebacks."""
     formatter = logging.Formatter("%(name)s %(levelname)s %(message)s")
     records = [f"{formatter.format(record)} {record.args}" for record in caplog.records]
     return "\n".join((*records, *map(repr, log_lines.all())))
@@ -618,7 +618,7 @@ async def test_no_log_line_holds_the_key_of_a_request(
 
 
 @pytest.mark.gen_test
-async def test_an_exception_in_a_handler_is_logged_by_its_name_alone(
+async def test_an_exception_in_a_handler_is_logged_only_by_its_name(
     http_port: int,
     bridge: WebSocketBridge,
     caplog: pytest.LogCaptureFixture,
@@ -643,7 +643,7 @@ async def test_an_exception_in_a_handler_is_logged_by_its_name_alone(
 
 
 @pytest.mark.gen_test
-async def test_an_exception_before_the_upgrade_is_answered_with_500_and_logged_by_its_name_alone(
+async def test_an_exception_before_the_upgrade_is_answered_with_500_and_logged_only_by_its_name(
     http_port: int,
     caplog: pytest.LogCaptureFixture,
     log_lines: LogLines,
@@ -664,7 +664,9 @@ async def test_an_exception_before_the_upgrade_is_answered_with_500_and_logged_b
 
 
 @pytest.mark.gen_test
-async def test_a_request_that_is_the_clients_own_fault_is_no_error_of_ours(http_port: int, log_lines: LogLines) -> None:
+async def test_a_request_with_a_fault_of_the_client_is_not_logged_as_an_error(
+    http_port: int, log_lines: LogLines
+) -> None:
     await fetch(http_port, "/elsewhere")
     await fetch(http_port, "/healthz", method="DELETE")
     assert [line["log_level"] for line in log_lines.all() if line["event"] == "request"] == ["debug", "debug"]

@@ -1,4 +1,4 @@
-"""tornado_bridge.web.asyncapi, held against its specification, the schema files and the codes."""
+"""tornado_bridge.web.asyncapi, checked against its specification, the schema files and the codes."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ SPECIFICATION = Path(__file__).parents[1] / "data" / "asyncapi-3.1.0.json"
 
 
 class Trade(msgspec.Struct):
-    """What is read of a trade."""
+    """The members that the plugin reads from a trade."""
 
     price: msgspec.Raw
     makerAccount: str
@@ -73,7 +73,7 @@ class Trades:
 
 
 def described(**changes: Any) -> Object:
-    """Return the document of the built-in plugins and a third party's, as a reader of its JSON has it."""
+    """Return the document of the built-in plugins and a third party's, decoded from its JSON."""
     document: Object = json.loads(
         asyncapi.as_json(asyncapi.document(Registry(["candle", "signals", Trades(**changes)])))
     )
@@ -93,7 +93,7 @@ def document() -> Object:
 
 
 def parts(part: Any) -> Iterator[Object]:
-    """Give every object inside of a document, the document among them."""
+    """Yield the document and every object inside it."""
     if isinstance(part, dict):
         yield part
     for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
@@ -101,7 +101,7 @@ def parts(part: Any) -> Iterator[Object]:
 
 
 def messages(document: Object) -> dict[str, Object]:
-    """Return every message of a document by where it is."""
+    """Return every message of a document by its JSON Pointer."""
     return {
         f"#/channels/{channel}/messages/{name}": message
         for channel, described in document["channels"].items()
@@ -110,7 +110,7 @@ def messages(document: Object) -> dict[str, Object]:
 
 
 def admits(document: Object, place: str, instance: Any, draft: Any = jsonschema.Draft7Validator) -> bool:
-    """Tell whether a message at a place of a document may be `instance`; references begin at the document's root."""
+    """Tell whether the message at `place` admits `instance`. References begin at the root of the document."""
     return bool(draft({**document, "$ref": f"{place}/payload"}).is_valid(instance))
 
 
@@ -130,12 +130,12 @@ def test_the_document_with_a_third_party_s_plugin_is_valid_under_the_specificati
     assert [error.message for error in specification().iter_errors(described())] == []
 
 
-def test_the_specification_s_schema_finds_a_payload_that_is_no_schema(document: Object) -> None:
+def test_the_specification_s_schema_refuses_an_invalid_payload_schema(document: Object) -> None:
     document["channels"]["candle_close_events"]["messages"]["candle_close"]["payload"]["type"] = "nonsense"
     assert not specification().is_valid(document)
 
 
-def test_every_reference_leads_somewhere(document: Object) -> None:
+def test_every_reference_has_a_target(document: Object) -> None:
     for part in [part for part in parts(document) if "$ref" in part]:
         functools.reduce(lambda at, step: at[step], part["$ref"].removeprefix("#/").split("/"), document)
 
@@ -201,15 +201,15 @@ def test_a_channel_has_the_parameters_of_its_form(document: Object) -> None:
 
 def test_an_enumeration_of_a_parameter_is_an_enum(document: Object) -> None:
     assert document["channels"]["candle_close_events"]["parameters"]["timeframe"] == {
-        "description": "A subscription may have `*` here, for all.",
+        "description": "A subscription may have `*` here, which stands for every value.",
         "enum": ["1m", "5m", "15m", "1h", "4h", "1d"],
     }
 
 
 def test_a_regular_expression_of_a_parameter_is_in_words_and_an_extension(document: Object) -> None:
     assert document["channels"]["candle_close_events"]["parameters"]["symbol"] == {
-        "description": "The whole part matches the regular expression `[A-Za-z0-9]{1,20}-[A-Za-z0-9]{1,20}`. "
-        "A subscription may have `*` here, for all.",
+        "description": "The whole value matches the regular expression `[A-Za-z0-9]{1,20}-[A-Za-z0-9]{1,20}`. "
+        "A subscription may have `*` here, which stands for every value.",
         "x-pattern": "^(?:[A-Za-z0-9]{1,20}-[A-Za-z0-9]{1,20})$",
     }
 
@@ -239,7 +239,7 @@ def test_a_channel_without_named_parts_has_no_parameters() -> None:
         ("#/channels/dialogue/messages/error", "error"),
     ],
 )
-def test_a_payload_is_the_schema_file_but_for_where_references_begin(document: Object, place: str, file: str) -> None:
+def test_a_payload_is_the_schema_file_with_its_references_rebased(document: Object, place: str, file: str) -> None:
     text = json.dumps(messages(document)[place]["payload"])
     assert json.loads(text.replace(f'"{place}/payload/', '"#/')) == load_schema(file)
 
@@ -249,7 +249,7 @@ def test_the_client_message_is_the_schema_file(document: Object) -> None:
 
 
 @pytest.mark.parametrize("draft", [jsonschema.Draft7Validator, jsonschema.Draft202012Validator])
-def test_every_message_has_examples_that_it_may_be(document: Object, draft: Any) -> None:
+def test_every_message_has_valid_examples(document: Object, draft: Any) -> None:
     for place, message in messages(document).items():
         verdicts = {admits(document, place, example["payload"], draft) for example in message["examples"]}
         assert verdicts == {True}, place
@@ -264,7 +264,7 @@ def test_the_default_dialect_and_draft_2020_12_read_every_payload_alike(document
             assert differing == [], place
 
 
-def test_a_message_of_the_dialogue_is_one_of_its_messages_alone(document: Object) -> None:
+def test_an_example_of_the_dialogue_is_valid_for_its_own_message_only(document: Object) -> None:
     dialogue = {place: message for place, message in messages(document).items() if "/dialogue/" in place}
     for place, message in dialogue.items():
         for example in message["examples"]:
@@ -284,7 +284,7 @@ def test_an_example_of_a_plugin_is_an_example() -> None:
     assert message["examples"] == [{"payload": TRADE_EXAMPLE}]
 
 
-def test_an_example_that_its_schema_refuses_is_none() -> None:
+def test_an_example_that_its_schema_refuses_is_left_out() -> None:
     emits = trade_schema(examples=[{**TRADE_EXAMPLE, "data": {}}, TRADE_EXAMPLE])
     message = described(emits=emits)["channels"]["trade_events"]["messages"]["trade"]
     assert message["examples"] == [{"payload": TRADE_EXAMPLE}]
@@ -300,7 +300,7 @@ def test_a_tuple_of_a_schema_is_an_array() -> None:
     assert payload["properties"]["data"]["properties"]["side"] == {"enum": ["buy", "sell"]}
 
 
-def test_a_member_that_is_called_like_a_reference_is_none() -> None:
+def test_a_member_named_like_a_reference_is_not_rebased() -> None:
     emits = envelope_schema("trade", "^trades:[A-Z]{1,10}:spot$", {"$ref": {"enum": ["up", "down"]}})
     payload = described(emits=emits)["channels"]["trade_events"]["messages"]["trade"]["payload"]
     assert payload["properties"]["data"]["properties"] == {"$ref": {"enum": ["up", "down"]}}
@@ -313,8 +313,8 @@ def test_subscribe_is_received_and_answered(document: Object) -> None:
     assert document["operations"]["subscribe"] == {
         "action": "receive",
         "channel": {"$ref": "#/channels/dialogue"},
-        "description": "Answered by an `error` for each channel that is not granted, then by one `subscribed`; or by "
-        "an `error` alone where the message is not acted on.",
+        "description": "The bridge answers with an `error` for each channel that it does not grant, then with one "
+        "`subscribed`. If it refuses the whole message, it answers with one `error` only.",
         "messages": [{"$ref": "#/channels/dialogue/messages/subscribe"}],
         "reply": {
             "channel": {"$ref": "#/channels/dialogue"},
@@ -330,7 +330,7 @@ def test_unsubscribe_is_received_and_answered(document: Object) -> None:
     assert document["operations"]["unsubscribe"] == {
         "action": "receive",
         "channel": {"$ref": "#/channels/dialogue"},
-        "description": "Answered by one `unsubscribed`, or by an `error` where the message is not acted on.",
+        "description": "The bridge answers with one `unsubscribed`, or with one `error` if it refuses the message.",
         "messages": [{"$ref": "#/channels/dialogue/messages/unsubscribe"}],
         "reply": {
             "channel": {"$ref": "#/channels/dialogue"},
@@ -384,7 +384,7 @@ def test_every_extension_is_documented(document: Object) -> None:
     assert used == set(re.findall(r"`(x-[a-z-]+)`", section(OPERATIONS, "HTTP endpoints")))
 
 
-# What must not be in it
+# Names that must not be in the document
 
 
 def texts(document: Object) -> list[str]:
@@ -455,7 +455,7 @@ def test_yaml_keeps_the_order(document: Object) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e3", "1.5e3", ".5E1", "-1e-7", "0o17", "1:30", "yes", "null", "2024-01-01", "1.5"])
-def test_yaml_quotes_a_text_that_a_reader_of_1_1_or_1_2_takes_for_something_else(text: str) -> None:
+def test_yaml_quotes_a_text_that_yaml_1_1_or_1_2_reads_as_another_type(text: str) -> None:
     assert asyncapi.as_yaml({"a": text}) == f"a: '{text}'\n"
 
 
@@ -473,7 +473,7 @@ def test_yaml_keeps_numbers(number: float) -> None:
 
 
 async def fetch(path: str) -> HTTPResponse:
-    """Return the answer of a bridge that is not started, to a request without a key."""
+    """Return the response of a bridge that is not started. The request has no key."""
     bridge = WebSocketBridge(
         redis_url="redis://127.0.0.1:1/0", exchange_id=1, exchange_name="x", keys=FixedKeys(KeyRing.single("k", "v"))
     )
@@ -490,7 +490,7 @@ Print = Callable[..., str]
 
 @pytest.fixture
 def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Print:
-    """What the command prints."""
+    """Return a function that runs the command and returns its output."""
 
     def run(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["tornado-bridge", "asyncapi", *arguments])
@@ -522,5 +522,5 @@ async def test_the_yaml_that_is_served_is_what_the_command_prints(printed: Print
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("form", ["json", "yaml"])
-async def test_what_is_served_has_its_content_type(form: str) -> None:
+async def test_the_served_document_has_its_content_type(form: str) -> None:
     assert (await fetch(f"/asyncapi.{form}")).headers["Content-Type"] == f"application/{form}"

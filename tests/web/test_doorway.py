@@ -1,4 +1,4 @@
-"""tornado_bridge.web.doorway: who is let in right away, and that nobody can tell it from Tornado's way."""
+"""tornado_bridge.web.doorway: the clients that it admits at once. They cannot tell it from Tornado's path."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ SUBSCRIBED = '{"type":"subscribed","channels":["signals:*:*"]}'
 
 @pytest.fixture
 def by_tornado(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The addresses of the connections that went Tornado's way."""
+    """The addresses of the connections that were passed on to Tornado."""
     addresses: list[object] = []
     handle_stream = HTTPServer.handle_stream
 
@@ -51,14 +51,14 @@ async def served(bridge: WebSocketBridge, *allow_origin: str, max_handshakes: in
 
 
 def at_once(port: int, data: bytes) -> RawClient:
-    """Open a connection on which everything has come by the time it is accepted."""
+    """Open a connection whose bytes have all arrived when the server accepts it."""
     sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
     sock.sendall(data)
     return RawClient(sock)
 
 
 async def later(port: int, data: bytes, by_tornado: list[object]) -> RawClient:
-    """Open a connection on which nothing has come by the time it is accepted."""
+    """Open a connection that has sent nothing when the server accepts it."""
     client = await RawClient.connect(port)
     await until(lambda: client.socket.getsockname() in by_tornado)
     await client.send(data)
@@ -69,7 +69,7 @@ async def later(port: int, data: bytes, by_tornado: list[object]) -> RawClient:
 
 
 @pytest.mark.gen_test
-async def test_a_client_whose_handshake_is_there_does_not_go_tornados_way(
+async def test_a_client_whose_handshake_has_arrived_is_not_passed_on_to_tornado(
     http_port: int, bridge: WebSocketBridge, key: str, by_tornado: list[object]
 ) -> None:
     with at_once(http_port, handshake(key)) as client:
@@ -82,7 +82,9 @@ async def test_a_client_whose_handshake_is_there_does_not_go_tornados_way(
 
 
 @pytest.mark.gen_test
-async def test_what_came_with_the_handshake_is_answered(http_port: int, key: str, by_tornado: list[object]) -> None:
+async def test_a_message_that_came_with_the_handshake_is_answered(
+    http_port: int, key: str, by_tornado: list[object]
+) -> None:
     with at_once(http_port, handshake(key) + SUBSCRIBE) as client:
         assert await client.status() == 101
         assert await client.message() == SUBSCRIBED
@@ -164,21 +166,21 @@ async def test_a_client_that_is_let_in_gets_its_frames_without_delay(
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_is_let_in_is_no_handshake(bridge: WebSocketBridge, key: str) -> None:
+async def test_a_client_that_is_let_in_does_not_count_as_a_handshake(bridge: WebSocketBridge, key: str) -> None:
     async with served(bridge, max_handshakes=1) as port:
         with at_once(port, handshake(key)), at_once(port, handshake(key)), at_once(port, handshake(key)):
             await until(lambda: len(bridge.connections) == 3)
 
 
 @pytest.mark.gen_test
-async def test_nobody_is_let_in_past_the_limit_of_handshakes(
+async def test_no_client_is_let_in_past_the_limit_of_handshakes(
     bridge: WebSocketBridge, key: str, log_lines: LogLines
 ) -> None:
     async with served(bridge, max_handshakes=1) as port:
         with (
             await RawClient.connect(port),
             at_once(port, handshake(key)) as second,
-            contextlib.suppress(ConnectionResetError),  # it was closed unread
+            contextlib.suppress(ConnectionResetError),  # the server may close it before it has read the request
         ):
             assert await second.rest() == b""
     assert len(bridge.connections) == 0
@@ -195,7 +197,7 @@ async def test_a_client_that_has_gone_leaves_nothing(http_port: int, bridge: Web
         await until(lambda: len(bridge.connections) == 1)
 
 
-# Nobody can tell
+# Both paths look the same to a client
 
 
 SAME: dict[str, Callable[[str], bytes]] = {
@@ -249,8 +251,8 @@ SAME: dict[str, Callable[[str], bytes]] = {
 }
 
 
-async def told(client: RawClient, within: float = 0.3) -> bytes:
-    """Return all that a client is told within so many seconds, without the times."""
+async def received_within(client: RawClient, within: float = 0.3) -> bytes:
+    """Return all bytes that a client receives within so many seconds, without the `Date` headers."""
     received = bytearray()
     try:
         async with asyncio.timeout(within):
@@ -263,7 +265,7 @@ async def told(client: RawClient, within: float = 0.3) -> bytes:
 @pytest.mark.gen_test(timeout=20)
 @pytest.mark.bridge(max_connections_per_key=1000)
 @pytest.mark.parametrize(("allow_origin", "compression"), [((), False), ((ALLOWED,), True)])
-async def test_both_ways_tell_a_client_the_same(
+async def test_both_paths_answer_a_client_in_the_same_way(
     bridge: WebSocketBridge,
     key: str,
     by_tornado: list[object],
@@ -276,9 +278,9 @@ async def test_both_ways_tell_a_client_the_same(
     with contextlib.ExitStack() as clients:
         async with served(bridge, *allow_origin) as port:
             first = [clients.enter_context(at_once(port, data)) for data in requests.values()]
-            right_away = await asyncio.gather(*map(told, first))
+            right_away = await asyncio.gather(*map(received_within, first))
             second = [clients.enter_context(await later(port, data, by_tornado)) for data in requests.values()]
-            tornados = await asyncio.gather(*map(told, second))
+            tornados = await asyncio.gather(*map(received_within, second))
     assert dict(zip(requests, right_away, strict=True)) == dict(zip(requests, tornados, strict=True))
 
 
@@ -317,13 +319,13 @@ async def test_no_log_line_holds_the_key_of_a_request(
     async with served(bridge, ALLOWED) as port:
         with contextlib.ExitStack() as clients:
             for data in LEAKY:
-                await told(clients.enter_context(at_once(port, data)), within=0.05)
+                await received_within(clients.enter_context(at_once(port, data)), within=0.05)
     assert len(caplog.records) + len(log_lines.all()) > len(LEAKY)
     assert SECRET not in said(caplog, log_lines)
 
 
 @pytest.mark.gen_test
-async def test_an_exception_is_logged_by_its_name_alone_and_ends_the_connection(
+async def test_an_exception_is_logged_only_by_its_name_and_ends_the_connection(
     http_port: int,
     bridge: WebSocketBridge,
     caplog: pytest.LogCaptureFixture,

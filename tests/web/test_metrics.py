@@ -1,4 +1,4 @@
-"""tornado_bridge.web.metrics: what a bridge has counted, as Prometheus reads it."""
+"""tornado_bridge.web.metrics: the counts of a bridge, as Prometheus reads them."""
 
 import asyncio
 import http.client
@@ -27,7 +27,7 @@ Samples = dict[str, float]
 
 
 class Metrics:
-    """The metrics' port of a bridge."""
+    """A client of a bridge's metrics port."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -37,7 +37,7 @@ class Metrics:
         return await asyncio.to_thread(self._get, path)
 
     async def scrape(self) -> Samples:
-        """Return every sample by its name, its labels behind it."""
+        """Return every sample by its name, followed by its labels."""
         _, _, body = await self.get()
         return {
             " ".join((sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items())))): sample.value
@@ -68,7 +68,7 @@ async def publish(server: RedisServer, *messages: tuple[str, str | bytes]) -> No
 
 
 class Trial(msgspec.Struct):
-    """What the plugin of the tests reads: what it is to do."""
+    """The payload for the plugin of these tests. It says what the plugin must do."""
 
     do: str
 
@@ -104,7 +104,7 @@ def trial(do: str) -> tuple[str, str]:
 
 
 @pytest.mark.gen_test
-async def test_a_scrape_is_what_prometheus_reads(metrics: Metrics) -> None:
+async def test_a_scrape_is_in_the_format_of_prometheus(metrics: Metrics) -> None:
     status, content_type, body = await metrics.get()
     assert (status, content_type) == (200, "text/plain; version=1.0.0; charset=utf-8")
     assert [family.name for family in text_string_to_metric_families(body)] == [
@@ -131,7 +131,7 @@ async def test_every_metric_is_explained(metrics: Metrics) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_fresh_bridge_has_counted_its_subscription_alone(metrics: Metrics) -> None:
+async def test_a_new_bridge_has_counted_only_its_subscription(metrics: Metrics) -> None:
     counted = {name: value for name, value in (await metrics.scrape()).items() if value}
     assert counted == {"tornado_bridge_source_subscriptions_total": 1, "tornado_bridge_ready": 1}
 
@@ -161,7 +161,7 @@ async def test_types_are_counted_apart(
 
 
 @pytest.mark.gen_test
-async def test_an_event_of_no_form_is_counted(
+async def test_an_event_of_an_unknown_form_is_counted(
     metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
 ) -> None:
     await publish(redis_server, (CANDLE_SOURCE.format(symbol="BTC-USD", timeframe="2h"), CANDLE))
@@ -172,7 +172,7 @@ async def test_an_event_of_no_form_is_counted(
 
 @pytest.mark.bridge(plugins=[Plugin()])
 @pytest.mark.gen_test
-async def test_what_a_plugin_makes_of_an_event_is_counted(
+async def test_each_outcome_of_a_plugin_is_counted(
     metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
 ) -> None:
     await publish(redis_server, trial("raise"), trial("leak"), trial("leak"), (TRIAL_SOURCE, "{}"), trial("relay"))
@@ -232,7 +232,7 @@ async def test_a_client_its_cohort_and_its_frame_are_counted(
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_has_gone_is_counted_no_more(
+async def test_a_client_that_has_gone_is_no_longer_counted(
     metrics: Metrics, bridge: WebSocketBridge, stream_url: str, key: str
 ) -> None:
     async with websockets.connect(stream_url, additional_headers={"X-API-Key": key}) as client:
@@ -309,7 +309,7 @@ async def test_there_is_nothing_else_on_the_port(metrics: Metrics) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_scrape_is_no_news(metrics: Metrics, log_lines: LogLines, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_scrape_is_not_logged(metrics: Metrics, log_lines: LogLines, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     before = log_lines.all()
     await metrics.get()

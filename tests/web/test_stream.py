@@ -1,4 +1,4 @@
-"""tornado_bridge.web.stream: Tornado's pings beside the bridge's own, and what an embedding application logs."""
+"""tornado_bridge.web.stream: Tornado's pings beside the bridge's own, and the log of an embedding application."""
 
 import asyncio
 import logging
@@ -45,12 +45,12 @@ def mounted_port(bridge: WebSocketBridge, io_loop: tornado.ioloop.IOLoop) -> Ite
 
 
 def pinging() -> int:
-    """Return how many tasks of Tornado ping a client."""
+    """Return the number of Tornado's tasks that ping a client."""
     return sum("periodic_ping" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 async def seconds_until_the_end(client: RawClient) -> tuple[float, list[Frame]]:
-    """Return how long a client that answers nothing is served, and what it gets."""
+    """Return how long a client that never answers stays connected, in seconds, and the frames that it receives."""
     started, received = time.monotonic(), []
     try:
         while True:
@@ -95,7 +95,7 @@ async def test_both_heartbeats_cut_a_dead_peer_at_the_same_time(
         assert await wheels.status() == 101
         ends = await asyncio.gather(seconds_until_the_end(wheels), seconds_until_the_end(tornados))
     assert [received for _, received in ends] == [[Frame(PING, b"")]] * 2
-    # One interval to the ping and one to the pong that does not come. The wheel turns in thirtieths of it.
+    # The ping comes after one interval. The missing pong is noticed after another. A tick is a 30th of an interval.
     assert min(seconds for seconds, _ in ends) >= 2 * INTERVAL * 0.9
     assert held(bridge) == NOTHING_HELD
 
@@ -109,7 +109,7 @@ async def test_a_refused_client_is_not_pinged(mounted_port: int, bridge: WebSock
 
 @pytest.mark.gen_test
 @pytest.mark.bridge(ping_interval=INTERVAL)
-async def test_a_client_that_leaves_is_pinged_no_more(mounted_port: int, bridge: WebSocketBridge, key: str) -> None:
+async def test_a_client_that_leaves_is_no_longer_pinged(mounted_port: int, bridge: WebSocketBridge, key: str) -> None:
     with await RawClient.open(mounted_port, key):
         await until(lambda: pinging() == 1)
     await until(lambda: not pinging())

@@ -1,4 +1,4 @@
-"""tornado_bridge.wire.deflate: offers and answers, batches read by another client, messages of clients."""
+"""tornado_bridge.wire.deflate: offers and answers, batches that another client reads, messages of clients."""
 
 import contextlib
 import itertools
@@ -29,7 +29,7 @@ def candles(count: int) -> list[str]:
 
 
 def encoded(texts: Sequence[str]) -> list[bytes]:
-    """Return texts as the hub gives them to `compress`."""
+    """Return texts in the form that the hub passes to `compress`."""
     return [text.encode() for text in texts]
 
 
@@ -44,7 +44,7 @@ def answer(offers: str) -> tuple[int, str] | None:
 
 
 def client_deflate(text: bytes, *, level: int = 6, memory: int = 8, end: int = zlib.Z_SYNC_FLUSH) -> bytes:
-    """Return the payload of a client's compressed message."""
+    """Return the payload of a compressed message from a client."""
     stream = zlib.compressobj(level, zlib.DEFLATED, -15, memory)
     data = stream.compress(text) + stream.flush(end)
     return data[:-4] if end == zlib.Z_SYNC_FLUSH else data + b"\x00"
@@ -81,7 +81,7 @@ def test_an_offer_without_a_window_of_ours_is_accepted_with_a_window_of_12_bits(
 @pytest.mark.parametrize(
     ("asked", "window"), [("15", 12), ("14", 12), ("13", 12), ("12", 12), ("11", 11), ("10", 10), ("9", 9), ('"9"', 9)]
 )
-def test_a_window_that_is_asked_for_is_kept_and_said(asked: str, window: int) -> None:
+def test_a_requested_window_is_kept_and_declared(asked: str, window: int) -> None:
     offer = f"permessage-deflate; server_max_window_bits={asked}; client_max_window_bits"
     assert answer(offer) == (window, f"{ANSWER}; server_max_window_bits={window}")
 
@@ -137,10 +137,10 @@ def test_an_offer_that_a_batch_cannot_keep_is_declined(parameters: str) -> None:
         "client_max_window_bits\x0b",
     ],
 )
-def test_an_offer_that_is_not_understood_is_declined_and_the_next_is_looked_at(parameters: str) -> None:
+def test_an_offer_that_is_not_understood_is_declined_and_the_next_is_tried(parameters: str) -> None:
     offer = f"permessage-deflate; {parameters}"
     assert answer(offer) is None
-    # An open quotation goes on to the end of the header.
+    # A quotation that is not closed extends to the end of the header.
     if parameters.count('"') % 2 == 0:
         assert answer(f"{offer}, permessage-deflate; server_max_window_bits=10") == (
             10,
@@ -176,12 +176,12 @@ def test_the_first_offer_that_can_be_accepted_is() -> None:
         'x; a="\\", permessage-deflate"',
     ],
 )
-def test_a_header_that_does_not_offer_it_is_not_answered(offers: str) -> None:
+def test_a_header_without_a_valid_offer_is_not_answered(offers: str) -> None:
     assert answer(offers) is None
 
 
 @pytest.mark.parametrize("piece", ['"', '"\\', '"\\"', ",", ";", "a;", "permessage-deflate;", "x=", '="', "\t", "a, "])
-def test_an_offer_of_8_kib_is_looked_at_in_no_time(piece: str) -> None:
+def test_an_offer_of_8_kib_is_parsed_in_a_moment(piece: str) -> None:
     offers = "permessage-deflate; a" + piece * (8_192 // len(piece))
     began = time.perf_counter()
     agree(offers)
@@ -199,7 +199,7 @@ def test_any_text_is_answered_or_not(pieces: list[str]) -> None:
 
 
 @pytest.mark.parametrize("window", [9, 10, 11, 12])
-def test_somebody_elses_client_reads_a_batch(window: int) -> None:
+def test_another_projects_client_reads_a_batch(window: int) -> None:
     texts = candles(300)
     assert Inflating(window).read(compress(encoded(texts), window)) == texts
 
@@ -279,7 +279,7 @@ def test_any_batches_in_any_pieces_are_read_whichever_are_skipped(
 
 
 def form(data: bytes, texts: Sequence[str], window: int = 12) -> str:
-    """Return which form of a batch of texts the bytes are."""
+    """Return the name of the form in which the bytes hold a batch of texts."""
     forms = {
         plain(texts): "plain",
         compress(encoded(texts), window): "own context",
@@ -291,22 +291,22 @@ def form(data: bytes, texts: Sequence[str], window: int = 12) -> str:
 @pytest.mark.parametrize(
     ("events", "cohorts", "members", "expected"),
     [
-        # A large cohort, whatever else there is.
+        # A large cohort, with any number of small ones.
         (50, [(50, 100)], 100, "own context"),
         (50, [(50, 100), *[(50, 1)] * 2_000], 100, "own context"),
         # Small cohorts while they are few.
         (50, [(50, 1)], 1, "own context"),
         (50, [(50, 99)] * 2, 99, "own context"),
         (50, [(5, 1)] * 20, 1, "own context"),
-        # Many small cohorts, and few connections per event.
+        # Many small cohorts and few connections per event.
         (50, [(50, 1)] * 3, 1, "plain"),
         (50, [(50, 1)] * 199, 1, "plain"),
         (500, [(20, 1)] * 500, 1, "plain"),
-        # Many small cohorts, and many connections per event.
+        # Many small cohorts and many connections per event.
         (50, [(50, 1)] * 200, 1, "shared"),
         (50, [(50, 99)] * 3, 99, "shared"),
         (1, [(1, 1)] * 2_000, 1, "shared"),
-        # A large cohort takes nothing from the small ones.
+        # A large cohort does not change the choice for the small ones.
         (50, [(50, 100)] * 10 + [(50, 1)], 1, "own context"),
         (50, [(50, 1_000)] + [(50, 1)] * 10, 1, "plain"),
     ],
@@ -390,8 +390,8 @@ def test_the_two_blocks_of_rfc_7692_section_7_2_3_5_are_inflated() -> None:
     assert inflate(b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00", 65_536) == b"Hello"
 
 
-def test_no_message_can_refer_to_the_one_before() -> None:
-    # The second "Hello" of RFC 7692 section 7.2.3.2, which takes the context over.
+def test_a_message_cannot_refer_to_an_earlier_one() -> None:
+    # The second "Hello" of RFC 7692 section 7.2.3.2 refers to the context of the first.
     assert refusal(b"\xf2\x00\x11\x00\x00") == (1002, "Invalid compressed data")
 
 
@@ -399,7 +399,7 @@ def test_a_message_that_is_one_byte_too_long_is_refused() -> None:
     assert refusal(client_deflate(b"a" * 65_537)) == (1009, "Message too big")
 
 
-def test_a_message_that_would_be_huge_takes_no_memory() -> None:
+def test_a_message_that_would_inflate_to_60_mb_takes_little_memory() -> None:
     bomb = client_deflate(b"\0" * 60_000_000, level=9)
     assert len(bomb) < 65_536
     tracemalloc.start()
@@ -417,10 +417,10 @@ def test_a_message_that_would_be_huge_takes_no_memory() -> None:
         b"\x07",
         b"Hello",
         client_deflate(b"Hello, Hello, Hello")[:-2],
-        # A stored block that announces 32 bytes and holds 5.
+        # A stored block that declares 32 bytes but holds 5.
         b"\x00\x20\x00\xdf\xff\x48\x65\x6c\x6c\x6f",
         b"\x00\x05\x00\xfa\xfe\x48\x65\x6c\x6c\x6f\x00",
-        # Something after the last block.
+        # Bytes after the last block.
         client_deflate(b"Hello", end=zlib.Z_FINISH) + b"\x00",
         client_deflate(b"Hello", end=zlib.Z_FINISH)[:-1] + client_deflate(b"Hello"),
         zlib.compress(b"Hello"),

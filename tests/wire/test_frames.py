@@ -1,4 +1,4 @@
-"""tornado_bridge.wire.frames, as somebody else's client reads them."""
+"""tornado_bridge.wire.frames, as the client of another project reads them."""
 
 import pytest
 import websockets.frames
@@ -10,7 +10,7 @@ from tornado_bridge.wire.frames import Opcode
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 
-# What a server sends
+# Frames that a server sends
 
 
 def test_a_text_frame_is_final_and_not_masked() -> None:
@@ -32,13 +32,13 @@ def test_a_length_takes_the_fewest_bytes_that_hold_it(size: int, header: bytes) 
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 100_000])
-def test_somebody_elses_client_reads_a_text_frame(size: int) -> None:
+def test_another_projects_client_reads_a_text_frame(size: int) -> None:
     assert read_frame(frames.text(b"a" * size)) == websockets.frames.Frame(websockets.frames.Opcode.TEXT, b"a" * size)
 
 
 @pytest.mark.parametrize("opcode", [websockets.frames.Opcode.TEXT, websockets.frames.Opcode.BINARY])
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
-def test_somebody_elses_client_reads_a_message_of_either_kind(size: int, opcode: websockets.frames.Opcode) -> None:
+def test_another_projects_client_reads_a_message_of_either_kind(size: int, opcode: websockets.frames.Opcode) -> None:
     assert read_frame(frames.message(Opcode(opcode), b"a" * size)) == websockets.frames.Frame(opcode, b"a" * size)
 
 
@@ -54,7 +54,7 @@ def test_a_close_frame_carries_code_and_reason() -> None:
     assert frames.close(4001, "API key required") == b"\x88\x12\x0f\xa1API key required"
 
 
-def test_a_close_frame_may_carry_a_code_alone() -> None:
+def test_a_close_frame_may_carry_only_a_code() -> None:
     assert frames.close(1000) == b"\x88\x02\x03\xe8"
 
 

@@ -1,4 +1,4 @@
-"""tornado_bridge.wire.handshake: which requests it reads, what it decides, and the answer."""
+"""tornado_bridge.wire.handshake: reading a request, deciding about it, and answering."""
 
 import pytest
 from hypothesis import given
@@ -16,14 +16,14 @@ NONCE = "AAAAAAAAAAAAAAAAAAAAAA=="
 
 
 def parsed(data: bytes) -> HTTPServerRequest:
-    """Return the request that `data` is, whole."""
+    """Return the request in `data`, which must hold exactly one."""
     found = handshake.read(data)
     assert found is not None
     assert found[1] == len(data)
     return found[0]
 
 
-# What is read
+# Requests that are read
 
 
 def test_a_request_is_read_with_its_path_its_query_and_its_headers() -> None:
@@ -77,7 +77,7 @@ def test_any_bytes_are_read_or_left(data: bytes) -> None:
         assert found is None or found[1] <= len(text)
 
 
-# What is decided
+# The decision
 
 
 def decided(data: bytes, *allow_origin: str, compression: bool = False, full: bool = False) -> Accepted | Refused:
@@ -180,7 +180,7 @@ def test_the_key_is_the_first_of_three(headers: tuple[str, ...], in_query: str, 
 
 
 def test_the_answer_is_the_one_of_the_rfc() -> None:
-    # RFC 6455 section 1.3 has this pair.
+    # The nonce and the accept value are the example of RFC 6455 section 1.3.
     answer = handshake.answer(Accepted("dGhlIHNhbXBsZSBub25jZQ==", None), server="us", date="today")
     assert answer == (
         b"HTTP/1.1 101 Switching Protocols\r\nServer: us\r\nDate: today\r\nUpgrade: websocket\r\n"
@@ -193,7 +193,7 @@ def test_the_answer_accepts_as_tornado_does() -> None:
     assert accepted in handshake.answer(Accepted(NONCE, None), server="us", date="today")
 
 
-def test_the_answer_says_what_was_agreed_on() -> None:
+def test_the_answer_has_the_agreed_extension() -> None:
     accepted = Accepted(NONCE, None, 12, "permessage-deflate; x=1")
     answer = handshake.answer(accepted, server="us", date="today")
     assert b"\r\nSec-Websocket-Extensions: permessage-deflate; x=1\r\n" in answer

@@ -1,4 +1,4 @@
-"""tornado_bridge.wire.reader, on frames that a client makes, whole and in pieces."""
+"""tornado_bridge.wire.reader, with frames of a client, whole and in pieces."""
 
 import itertools
 import tracemalloc
@@ -21,7 +21,7 @@ MASK = b"\x37\xfa\x21\x3d"
 
 
 def length_of(size: int) -> bytes:
-    """The length as a client writes it, with the mask bit."""
+    """Return the length of a payload as a client writes it, with the mask bit."""
     if size < 126:
         return bytes((0x80 | size,))
     if size < 65_536:
@@ -34,7 +34,7 @@ def masked(payload: bytes, mask: bytes = MASK) -> bytes:
 
 
 def frame(opcode: int, payload: bytes = b"", *, final: bool = True, reserved: int = 0, mask: bytes = MASK) -> bytes:
-    """A frame of a client."""
+    """Return a frame of a client."""
     return bytes((final << 7 | reserved << 4 | opcode,)) + length_of(len(payload)) + mask + masked(payload, mask)
 
 
@@ -64,7 +64,7 @@ def test_the_fragmented_text_of_rfc_6455_section_5_7_is_read() -> None:
     assert read(frame(TEXT, b"Hel", final=False), frame(CONTINUATION, b"lo")) == texts("Hello")
 
 
-def test_frames_that_somebody_elses_client_has_made_are_read() -> None:
+def test_frames_of_another_projects_client_are_read() -> None:
     made = websockets.frames.Frame(websockets.frames.Opcode.TEXT, b"a" * 70_000).serialize(mask=True)
 
     assert read(made, max_message=70_000) == texts("a" * 70_000)
@@ -107,7 +107,7 @@ def test_a_control_character_and_the_last_code_point_are_text() -> None:
 
 
 def test_a_length_in_more_bytes_than_it_needs_is_read() -> None:
-    # RFC 6455 section 5.2 forbids it to the sender; docs/protocol.md section 1 does not list it among the errors.
+    # RFC 6455 section 5.2 forbids a sender to do this. docs/protocol.md section 1 does not list it as an error.
     assert read(b"\x81\xfe\x00\x05" + MASK + masked(b"Hello")) == texts("Hello")
 
 
@@ -119,7 +119,7 @@ def test_any_mask_is_taken_off_payloads_of_any_length(mask: bytes, size: int) ->
     assert read(frame(TEXT, text.encode(), mask=mask)) == texts(text)
 
 
-def test_every_byte_of_a_mask_has_its_place() -> None:
+def test_every_byte_of_a_mask_is_used_in_its_turn() -> None:
     assert read(b"\x89\x86\x01\x02\x04\x08\x00\x00\x00\x00\x00\x00") == [
         Received(Opcode.PING, payload=b"\x01\x02\x04\x08\x01\x02")
     ]
@@ -275,7 +275,7 @@ def test_a_character_that_the_last_fragment_does_not_finish_is_refused() -> None
     assert refusal(frame(TEXT, b"\xf0\x9f", final=False), frame(CONTINUATION)) == (1007, "Invalid UTF-8")
 
 
-def test_what_came_before_a_protocol_error_has_been_read() -> None:
+def test_messages_before_a_protocol_error_are_read() -> None:
     reading = FrameReader(MAX_MESSAGE).feed(frame(TEXT, b"a") + frame(PING, b"b") + b"\x81\x00")
 
     assert next(reading) == Received(Opcode.TEXT, text="a")
@@ -284,7 +284,7 @@ def test_what_came_before_a_protocol_error_has_been_read() -> None:
         next(reading)
 
 
-def test_what_was_not_taken_from_one_piece_comes_with_the_next() -> None:
+def test_the_rest_of_a_piece_is_read_with_the_next() -> None:
     reader = FrameReader(MAX_MESSAGE)
     reading = reader.feed(frame(TEXT, b"a") + frame(TEXT, b"b"))
     assert next(reading) == Received(Opcode.TEXT, text="a")
@@ -340,7 +340,7 @@ def test_messages_do_not_count_together() -> None:
 
 
 def grown_by(pieces: Iterable[bytes]) -> int:
-    """The bytes that a reader holds on to after the pieces."""
+    """Return the number of bytes that a reader still holds after the pieces."""
     reader = FrameReader(MAX_MESSAGE)
     assert list(reader.feed(frame(TEXT, final=False))) == []
     tracemalloc.start()
@@ -376,7 +376,7 @@ RSV1 = 4
 
 
 def upper(payload: bytes, max_length: int) -> bytes:
-    """What stands in for a decompressor: it makes capitals."""
+    """Stand in for a decompressor: return the payload in capitals."""
     if len(payload) > max_length:
         raise ProtocolError(frames.CloseCode.MESSAGE_TOO_BIG, "as told")
     return payload.upper()
@@ -441,7 +441,7 @@ def test_a_compressed_text_message_must_be_utf_8(final: bool) -> None:
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("reserved", [1, 2, 3, 5, 6, 7])
-def test_no_other_reserved_bit_was_agreed_on(opcode: int, reserved: int) -> None:
+def test_every_other_reserved_bit_is_refused(opcode: int, reserved: int) -> None:
     assert refusal_of_compressed(frame(opcode, b"a", reserved=reserved)) == (1002, "Reserved bits set")
 
 
@@ -452,18 +452,18 @@ def test_only_the_first_frame_of_a_message_says_that_it_is_compressed(opcode: in
     assert refusal_of_compressed(*pieces) == (1002, "Reserved bits set")
 
 
-def test_a_compressed_frame_of_somebody_who_did_not_agree_is_refused_by_its_first_two_bytes() -> None:
+def test_a_compressed_frame_without_an_agreement_is_refused_by_its_first_two_bytes() -> None:
     assert refusal(b"\xc1\x80") == (1002, "Reserved bits set")
 
 
 @pytest.mark.parametrize("size", [66_624, 1 << 62])
-def test_a_compressed_message_that_no_compression_makes_so_large_is_refused_by_its_header(size: int) -> None:
+def test_a_compressed_message_of_an_impossible_length_is_refused_by_its_header(size: int) -> None:
     header = b"\xc1\xff" + (size + 1).to_bytes(8)
 
     assert refusal_of_compressed(header) == (1009, "Message too big")
 
 
-def test_a_compressed_message_may_be_a_little_larger_than_what_it_says() -> None:
+def test_a_compressed_message_may_be_a_little_larger_than_its_text() -> None:
     assert refusal_of_compressed(frame(TEXT, b"a" * 66_624, reserved=RSV1)) == (1009, "as told")
 
 

@@ -1,4 +1,4 @@
-"""What one key may do at once: its places and its message rate."""
+"""The limits of one key: its number of connections and its rate of messages."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,10 @@ from tornado_bridge.keys import Key
 
 
 class Allowance:
-    """The live state of one key, shared by all its connections.
+    """The live state of one key. All connections of the key share it.
 
-    `rate` is messages a minute, `burst` how many may come at once.
+    `places` is the limit of connections for a key that has no limit of its own. `rate` is in messages per minute, and
+    `burst` is the number of messages that may come at once. `now` is monotonic, in seconds.
     """
 
     __slots__ = ("_burst", "_default_places", "_per_second", "_refilled", "_tokens", "key", "live")
@@ -28,7 +29,7 @@ class Allowance:
         return self._default_places if self.key.max_connections is None else self.key.max_connections
 
     def take_place(self) -> bool:
-        """Take a place for a connection. False if the key has none left."""
+        """Take a place for a connection. Returns False if all places of the key are taken."""
         if self.live >= self.places:
             return False
         self.live += 1
@@ -38,7 +39,7 @@ class Allowance:
         self.live -= 1
 
     def take_message(self, now: float) -> bool:
-        """Take a token for one client message; False where the bucket is empty. `now` in seconds, monotonic."""
+        """Take a token for one client message. Returns False if the bucket is empty."""
         self._tokens = min(self._burst, self._tokens + (now - self._refilled) * self._per_second)
         self._refilled = now
         if self._tokens < 1:
@@ -48,7 +49,7 @@ class Allowance:
 
 
 class Admission:
-    """The allowances of all keys that were ever admitted since start; as many as the key file has rows."""
+    """The allowances of all keys that were used since the start. There is at most one for each row of the key file."""
 
     def __init__(self, *, places: int, rate: float, burst: int, clock: Callable[[], float]) -> None:
         self._places = places
@@ -58,7 +59,7 @@ class Admission:
         self._allowances: dict[int, Allowance] = {}
 
     def of(self, key: Key) -> Allowance:
-        """Return the key's allowance, with the key's row as it is now."""
+        """Return the allowance of a key, updated to the row `key`. The row's limits may have changed."""
         allowance = self._allowances.get(key.id)
         if allowance is None:
             allowance = Allowance(key, self._places, self._rate, self._burst, self._clock())
@@ -67,6 +68,6 @@ class Admission:
         return allowance
 
     def live(self, key_id: int) -> int:
-        """Return how many live connections the key has."""
+        """Return the number of the key's live connections."""
         allowance = self._allowances.get(key_id)
         return 0 if allowance is None else allowance.live

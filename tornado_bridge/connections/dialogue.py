@@ -20,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ErrorCode(enum.StrEnum):
-    """Why a message, or one channel of it, was not acted on."""
+    """Why the bridge refused a message, or one channel of it."""
 
     PARSE_ERROR = "PARSE_ERROR"
     INVALID_MESSAGE = "INVALID_MESSAGE"
@@ -31,14 +31,14 @@ class ErrorCode(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """The frames that answer one client message, and the subscriptions after it."""
+    """The frames that answer one client message, and the client's subscriptions after it."""
 
     replies: tuple[bytes, ...]
     subscriptions: Subscriptions
 
 
 class Dialogue:
-    """Answers client messages; one for all connections of a bridge."""
+    """Answers client messages. All connections of a bridge share one dialogue."""
 
     def __init__(self, grammar: Grammar, *, max_subscriptions: int, clock: Callable[[], float]) -> None:
         self._grammar = grammar
@@ -47,7 +47,7 @@ class Dialogue:
         self._message = Validator(load_schema("client_message"))
 
     def answer(self, text: str, allowance: Allowance, subscriptions: Subscriptions) -> Answer:
-        """Return the answer to one message of a client with that allowance and those subscriptions."""
+        """Return the answer to one message of a client that has this allowance and these subscriptions."""
         if not allowance.take_message(self._clock()):
             return _refusal(ErrorCode.RATE_LIMITED, "Too many messages", subscriptions)
         try:
@@ -103,7 +103,7 @@ def _reply(**members: Any) -> bytes:
 
 
 def _explain(validator: Validator, message: Any) -> str:
-    """Say what is wrong with a message and where, in one clause."""
+    """Say in one clause where a message is wrong, what was expected and what came."""
     error = validator.first_error(_cut(message))
     if error is None:
         return "Invalid message"
@@ -124,7 +124,7 @@ def _explain(validator: Validator, message: Any) -> str:
 
 
 def _cut(message: Any) -> Any:
-    """Return a message with as much of its lists as an excerpt shows: to explain one item takes 20 µs."""
+    """Return a message whose lists are as long as an excerpt can show. An explanation takes 20 µs per item."""
     if not isinstance(message, dict):
         return message
     return {name: value[:MAX_EXCERPT] if isinstance(value, list) else value for name, value in message.items()}

@@ -1,4 +1,4 @@
-"""What goes out on one connection, and what a slow client loses (docs/protocol.md section 6)."""
+"""Writes to one client. A slow client loses frames, or is aborted (docs/protocol.md section 6)."""
 
 import contextlib
 import dataclasses
@@ -12,13 +12,14 @@ from tornado.iostream import IOStream, SSLIOStream
 from tornado_bridge.stream.cohort import Cohort, Send
 from tornado_bridge.wire import frames
 
-# What is held back is given to the stream in pieces, so that how much of it is left is known this closely, in bytes.
+# Buffered bytes go to the stream in pieces of this many bytes. The stream reports a piece only once all of it has left,
+# so `buffered` is exact to within one piece.
 _PIECE = 16_384
 
-# What an idle outlet holds; one object for all of them, and never added to.
+# The buffer of every idle outlet. All of them share this object, so it must stay empty.
 _NOTHING = bytearray()
 
-# SO_LINGER with a time of zero: close() resets the connection and frees what the kernel holds for it.
+# SO_LINGER with a time of zero: close() resets the connection, and the kernel drops the bytes that it has not sent.
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -63,9 +64,10 @@ class SlowRule:
 class Outlet:
     """The writing side of one connection.
 
-    While nothing is held back the hub writes to the socket itself; otherwise everything goes behind what the stream
-    holds. `clock` is monotonic, in seconds; `on_slow` is called as the client becomes slow. `window` is that of
-    permessage-deflate in bits, None where it was not agreed on.
+    While nothing is buffered, the hub writes to the socket itself. Otherwise every write is added to the buffer.
+    `clock` is monotonic, in seconds. `on_slow` is called when the client becomes slow. `window` is the window of
+    permessage-deflate in bits, or None without compression.
+
     """
 
     __slots__ = (
@@ -115,7 +117,7 @@ class Outlet:
         self._held = _NOTHING
         self._taking = 0
         if stream.writing():
-            # The end of the handshake has not gone out yet: everything from now on comes behind it.
+            # The end of the handshake has not been sent yet, and every frame must follow it. It counts as one byte.
             self.buffered = self._taking = 1
             rule.grow(self, 1)
             stream.write(b"").add_done_callback(self._taken)
@@ -143,7 +145,7 @@ class Outlet:
             self._hold(batch[sent:])
 
     def write(self, data: bytes) -> None:
-        """Write an answer or a control frame, which is never skipped."""
+        """Write a reply or a control frame. These are never skipped."""
         if not self.buffered and self._direct and not self._stream.closed():
             try:
                 sent = self._stream.socket.send(data)
@@ -159,25 +161,25 @@ class Outlet:
                 self.abort_slow()
 
     def pong(self, payload: bytes) -> None:
-        """Answer a ping; while something is held back only the latest is (RFC 6455 section 5.5.3)."""
+        """Answer a ping. While bytes are buffered, only the latest ping is answered (RFC 6455 section 5.5.3)."""
         if self.buffered:
             self._pong = payload
         else:
             self.write(frames.pong(payload))
 
     def overdue(self, now: float) -> bool:
-        """Tell whether the client has been slow for longer than it may."""
+        """Tell whether the client has been slow for at least the rule's timeout. `now` is a time of `clock`."""
         return self.slow_since is not None and now - self.slow_since >= self._rule.timeout
 
     def abort_slow(self) -> None:
-        """Abort a client that is too slow, and count it."""
+        """Abort the connection of a client that is too slow, and count it."""
         if not self._stream.closed():
             self.cut_off = True
             self._rule.aborted += 1
         self.abort("too slow")
 
     def abort(self, why: str = "") -> None:
-        """End the connection without a closing handshake, and free what the kernel holds for it.
+        """End the connection without a closing handshake. The kernel drops the bytes that it has not sent.
 
         `why` is a reason for the log.
         """
@@ -188,10 +190,10 @@ class Outlet:
         self._let_go()
 
     def finish(self) -> None:
-        """Tell the peer that nothing more comes, once everything has gone out."""
+        """Shut the sending side down, as soon as everything has been sent."""
         self._finishing = True
         if not self.buffered and not self._stream.closed():
-            with contextlib.suppress(OSError):  # the peer has gone first
+            with contextlib.suppress(OSError):  # the peer may have closed the connection first
                 self._stream.socket.shutdown(socket.SHUT_WR)
 
     def _hold(self, data: bytes) -> None:
@@ -214,14 +216,14 @@ class Outlet:
             self._on_slow(self)
 
     def _give(self) -> None:
-        """Give the stream one piece; the next follows when the kernel has taken it."""
+        """Write one piece to the stream. The next piece follows when the kernel has taken this one."""
         piece = bytes(self._held[:_PIECE])
         del self._held[:_PIECE]
         self._taking = len(piece)
         self._stream.write(piece).add_done_callback(self._taken)
 
     def _taken(self, _: Any) -> None:
-        """Note that the kernel has taken what the stream was given, or that the stream is closed."""
+        """Go on after the kernel has taken a piece, or let go of the buffer if the stream is closed."""
         if self._stream.closed():
             self._let_go()
             return

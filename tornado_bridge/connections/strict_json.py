@@ -1,4 +1,4 @@
-"""The JSON that a client may send: RFC 8259, and nothing that implementations read differently."""
+"""The JSON that a client may send: RFC 8259, without the texts that implementations read differently."""
 
 import re
 from typing import Any
@@ -9,15 +9,16 @@ MAX_DEPTH = 32
 
 _decode = msgspec.json.Decoder().decode
 
-# Possessive, and no string is left without a match, however it ends: a hostile text costs no more than its length.
+# A hostile text takes time linear in its length: the quantifiers are possessive, and a string matches even without its
+# closing quote. Otherwise every quote in such a string would start another search up to the end of the text.
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?+\Z)|[\[{]|[\]}]', re.DOTALL)
 
 
 def parse(text: str) -> Any:
-    """Return the value of `text`; of duplicate members the last counts.
+    """Return the value of `text`. If a member is there twice, the last one counts.
 
-    Raises ValueError for what is no JSON: also NaN, Infinity, a number that cannot be represented, a lone surrogate,
-    a byte order mark, and nesting over 32 deep.
+    Raises ValueError for invalid JSON. That includes NaN, Infinity, a number that cannot be represented, a lone
+    surrogate, a byte order mark, and nesting over 32 deep.
     """
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _check_depth(text)
@@ -28,7 +29,7 @@ def parse(text: str) -> Any:
 
 
 def _check_depth(text: str) -> None:
-    """Bound the nesting before any recursive reader sees it."""
+    """Raise ValueError for a text that is nested too deep, before a recursive parser reads it."""
     depth = 0
     for token in _TOKEN.finditer(text):
         start = text[token.start()]

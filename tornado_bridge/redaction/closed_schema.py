@@ -1,8 +1,8 @@
-"""Refuses schemas that leave anything open.
+"""Finds whatever a schema leaves open.
 
-Whatever such a schema admits is spelled out in it: every object lists its members, every text is an enum or an
-anchored pattern of bounded length, every number and array has its bounds, and no keyword is one that a validator
-would pass over.
+A closed schema spells out everything that it admits. Every object lists its members. Every text has an enum, or an
+anchored pattern and a maximum length. Every number and every array has bounds. A keyword that a validator would ignore
+is refused.
 """
 
 import functools
@@ -11,19 +11,19 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Longer than any public text; a schema that needs more is a document, not an event.
+# More than any public text or list needs. A schema that needs more describes a document, not an event.
 MAX_LENGTH = 1024
 MAX_ITEMS = 1024
 
-# Past it the JSON readers of clients lose digits.
+# Clients whose JSON numbers are doubles lose digits of larger integers.
 MAX_NUMBER = 2**53 - 1
 
-# How many different characters a pattern may name: letters, digits and some signs; printable ASCII is 95.
+# How many different characters a pattern may name. Letters, digits and some signs fit; printable ASCII has 95.
 MAX_ALPHABET = 80
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-# `$id` is none of them: it changes what every `$ref` below it means.
+# `$id` is not among them, since it changes the target of every `$ref` below it.
 _ANNOTATIONS = {"$comment", "title", "description", "examples"}
 _KEYWORDS: dict[str, set[str]] = {
     "object": {"properties", "required", "additionalProperties"},
@@ -35,17 +35,17 @@ _KEYWORDS: dict[str, set[str]] = {
     "null": set(),
 }
 
-# A plain name: a JSON Pointer reads `a/b`, `a~1b` and `%61` as something else.
+# The name must be plain: in a JSON Pointer, `a/b`, `a~1b` and `%61` stand for something else.
 _REFERENCE = re.compile(r"#/\$defs/([A-Za-z0-9_-]+)")
 
-# The member names that a closed schema admits, as a tree: None is a leaf, the tree of an array that of its items.
+# The member names that a closed schema admits, as a tree. None is a leaf. An array has the tree of its items.
 Names = dict[str, "Names | None"]
 
 
 def findings(schema: Any, root: Any = None, path: str = "$", refs: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield what leaves `schema` open, each as `path: reason`; nothing where it is closed."""
+    """Yield each fault that leaves `schema` open, as `path: reason`. A closed schema has no faults."""
     if not isinstance(schema, Mapping):
-        yield f"{path}: is no schema object"
+        yield f"{path}: a schema must be an object"
         return
     keywords = schema.keys() - _ANNOTATIONS
     if root is None:
@@ -59,11 +59,11 @@ def findings(schema: Any, root: Any = None, path: str = "$", refs: tuple[str, ..
     elif "anyOf" in schema or "oneOf" in schema:
         yield from _union_findings(schema, keywords, root, path, refs)
     elif not isinstance(schema.get("type"), str) or schema["type"] not in _KEYWORDS:
-        yield f"{path}: has no single type"
+        yield f"{path}: a schema needs one known type, an enum, a const, a union or a $ref"
     else:
         kind = schema["type"]
         for keyword in sorted(keywords - {"type"} - _KEYWORDS[kind]):
-            yield f"{path}: the keyword {keyword!r} is not checked for a {kind}"
+            yield f"{path}: the keyword {keyword!r} is not allowed for the type {kind!r}"
         if kind == "object":
             yield from _object_findings(schema, root, path, refs)
         elif kind == "array":
@@ -74,17 +74,17 @@ def findings(schema: Any, root: Any = None, path: str = "$", refs: tuple[str, ..
             type(schema.get(bound)) in (int, float) and abs(schema[bound]) <= MAX_NUMBER
             for bound in ("minimum", "maximum")
         ):
-            yield f"{path}: a number needs a minimum and a maximum, neither beyond {MAX_NUMBER}"
+            yield f"{path}: a number needs a minimum and a maximum, both between -{MAX_NUMBER} and {MAX_NUMBER}"
 
 
 def _root_findings(schema: Mapping[str, Any]) -> Iterator[str]:
     if schema.get("$schema", DIALECT) != DIALECT:
-        yield f"$: the $schema is not {DIALECT}"
+        yield f"$: the $schema must be {DIALECT}"
     definitions = schema.get("$defs", {})
     if not isinstance(definitions, Mapping):
-        yield "$.$defs: is no object"
+        yield "$.$defs: the $defs must be an object"
         return
-    # Also those that nothing refers to: an `$id` in one of them could take the place of another.
+    # Definitions that no $ref names are checked too: with an `$id`, one of them could replace another.
     for name, definition in definitions.items():
         yield from findings(definition, schema, f"$.$defs.{name}")
 
@@ -94,41 +94,41 @@ def _ref_findings(
 ) -> Iterator[str]:
     target = schema["$ref"]
     if keywords != {"$ref"}:
-        yield f"{path}: a $ref stands alone"
+        yield f"{path}: no other keyword is allowed beside a $ref"
     if target in refs:
-        yield f"{path}: the $ref {target!r} leads back to itself"
+        yield f"{path}: the $ref {target!r} refers back to itself"
     elif _resolve(root, target) is None:
-        yield f"{path}: the $ref {target!r} leads out of the file's $defs"
+        yield f"{path}: the $ref {target!r} does not refer to a schema in $defs"
     else:
         yield from findings(_resolve(root, target), root, path, (*refs, target))
 
 
 def _resolve(root: Any, target: Any) -> Any:
-    found = _REFERENCE.fullmatch(target) if isinstance(target, str) else None
-    if found is None or not isinstance(root.get("$defs"), Mapping):
+    reference = _REFERENCE.fullmatch(target) if isinstance(target, str) else None
+    if reference is None or not isinstance(root.get("$defs"), Mapping):
         return None
-    return root["$defs"].get(found[1])
+    return root["$defs"].get(reference[1])
 
 
 def _choice_findings(schema: Mapping[str, Any], keywords: set[str], path: str) -> Iterator[str]:
     for keyword in sorted(keywords - {"const", "enum", "type"}):
-        yield f"{path}: the keyword {keyword!r} beside an enum"
+        yield f"{path}: the keyword {keyword!r} is not allowed beside an enum or a const"
     choices = schema["enum"] if "enum" in schema else [schema["const"]]
     if not isinstance(choices, list) or not choices:
-        yield f"{path}: an enum lists its values"
+        yield f"{path}: an enum must list at least one value"
     elif any(isinstance(choice, (dict, list)) for choice in choices):
-        yield f"{path}: an enum lists texts, numbers, booleans or null"
+        yield f"{path}: an enum or a const may have only texts, numbers, booleans and null as values"
 
 
 def _union_findings(
     schema: Mapping[str, Any], keywords: set[str], root: Any, path: str, refs: tuple[str, ...]
 ) -> Iterator[str]:
     if len(keywords) != 1:
-        yield f"{path}: anyOf or oneOf stands alone"
+        yield f"{path}: no other keyword is allowed beside anyOf or oneOf"
     for keyword in keywords & {"anyOf", "oneOf"}:
         branches = schema[keyword]
         if not isinstance(branches, list) or not branches:
-            yield f"{path}: {keyword} lists schemas"
+            yield f"{path}: {keyword} must list at least one schema"
             continue
         for i, branch in enumerate(branches):
             yield from findings(branch, root, f"{path}.{keyword}[{i}]", refs)
@@ -137,13 +137,13 @@ def _union_findings(
 def _object_findings(schema: Mapping[str, Any], root: Any, path: str, refs: tuple[str, ...]) -> Iterator[str]:
     properties = schema.get("properties")
     if schema.get("additionalProperties") is not False:
-        yield f"{path}: the object is open (additionalProperties is not false)"
+        yield f"{path}: an object must set additionalProperties to false"
     if not isinstance(properties, Mapping):
-        yield f"{path}: the object lists no properties"
+        yield f"{path}: an object must list its properties"
         return
     required = schema.get("required", [])
     if not isinstance(required, list) or any(type(name) is not str or name not in properties for name in required):
-        yield f"{path}: required names a member that is not among the properties"
+        yield f"{path}: required must be a list of names from the properties"
     for name, member in properties.items():
         yield from findings(member, root, f"{path}.{name}", refs)
 
@@ -152,7 +152,7 @@ def _array_findings(schema: Mapping[str, Any], root: Any, path: str, refs: tuple
     if type(schema.get("maxItems")) is not int or not 0 <= schema["maxItems"] <= MAX_ITEMS:
         yield f"{path}: an array needs a maxItems of at most {MAX_ITEMS}"
     if "items" not in schema:
-        yield f"{path}: an array needs the schema of its items"
+        yield f"{path}: an array needs a schema for its items"
     else:
         yield from findings(schema["items"], root, f"{path}[]", refs)
 
@@ -169,8 +169,9 @@ def _string_findings(schema: Mapping[str, Any], path: str) -> Iterator[str]:
         yield f"{path}: the pattern {reason}"
 
 
-# The part of ECMA-262's patterns that every engine reads alike and that names what it admits: characters, classes that
-# list theirs, \d and \w, groups, quantifiers. No dot, no complement, no look-around, no set operation.
+# A subset of the patterns of ECMA-262. Every engine reads it in the same way, and it names each character that it
+# admits: characters, classes that list their characters, \d and \w, groups and quantifiers. The dot, complements,
+# look-around and set operations are left out.
 _ESCAPED = r"\\[\^$\\.*+?()\[\]{}|/]"
 _IN_CLASS = rf"(?:{_ESCAPED}|\\-|[^\\\[\]])"
 _PIECE = re.compile(
@@ -187,7 +188,7 @@ _SHORTHANDS = {r"\d": set(string.digits), r"\w": set(string.ascii_letters + stri
 
 
 def _pattern_fault(pattern: str) -> str | None:
-    """Return why a pattern admits more than it names; None where it does not."""
+    """Return the reason why a pattern admits more than it names, or None if it does not."""
     at, end, depth = 1, len(pattern) - 1, 0
     alphabet: set[str] = set()
     if end < 1 or pattern[0] != "^" or pattern[end] != "$":
@@ -195,7 +196,7 @@ def _pattern_fault(pattern: str) -> str | None:
     while at < end:
         piece = _PIECE.match(pattern, at)
         if piece is None:
-            return f"has {pattern[at : at + 4]!r}, which is no character, listed class, group or quantifier"
+            return f"has {pattern[at : at + 4]!r}, but may have only characters, listed classes, groups and quantifiers"
         text = piece[0]
         match piece.lastgroup:
             case "open":
@@ -203,7 +204,7 @@ def _pattern_fault(pattern: str) -> str | None:
             case "close":
                 depth -= 1
             case "bar" if depth == 0:
-                return "has an alternative outside a group, which is not anchored"
+                return "has an alternative outside a group, so neither alternative is anchored at both ends"
             case "listed":
                 alphabet |= _listed(text)
             case "shorthand":
@@ -214,25 +215,25 @@ def _pattern_fault(pattern: str) -> str | None:
     if at != end:
         return "is not anchored at both ends"
     if len(alphabet) > MAX_ALPHABET:
-        return f"names over {MAX_ALPHABET} different characters, which is nearly any text"
+        return f"names more than {MAX_ALPHABET} different characters, so it admits nearly any text"
     try:
         re.compile(pattern)
     except re.error:
-        return "is no regular expression"
+        return "is not a valid regular expression"
     return None
 
 
 def _listed(text: str) -> set[str]:
-    """Return the characters of a class; of a range that is too long, enough to be too many."""
-    found: set[str] = set()
-    for part in _LISTED.finditer(text[1:-1]):
-        if part["shorthand"]:
-            found |= _SHORTHANDS[part["shorthand"]]
+    """Return the characters of a class. A long range is cut where it already has too many."""
+    characters: set[str] = set()
+    for item in _LISTED.finditer(text[1:-1]):
+        if item["shorthand"]:
+            characters |= _SHORTHANDS[item["shorthand"]]
         else:
-            low = ord(part["low"][-1])
-            high = ord(part["high"][-1]) if part["high"] else low
-            found.update(map(chr, range(low, min(high, low + MAX_ALPHABET) + 1)))
-    return found
+            low = ord(item["low"][-1])
+            high = ord(item["high"][-1]) if item["high"] else low
+            characters.update(map(chr, range(low, min(high, low + MAX_ALPHABET) + 1)))
+    return characters
 
 
 def member_names(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Names | None:
@@ -257,9 +258,10 @@ def _merged(mine: Names | None, theirs: Names | None) -> Names | None:
 
 
 def choices(schema: Mapping[str, Any], path: tuple[str, ...], root: Mapping[str, Any] | None = None) -> int | None:
-    """Return how many values a closed schema admits at the most for the member at `path`, 0 where it has none there.
+    """Return the largest number of values that a closed schema admits for the member at `path`.
 
-    None for a text without an enum, a fraction, an object or an array.
+    The number is 0 if the schema has no such member. None stands for a text without an enum, a number that may have a
+    fraction, an object or an array.
     """
     root = schema if root is None else root
     if "$ref" in schema:

@@ -1,10 +1,11 @@
 """The AsyncAPI 3.1 document of a bridge's public side.
 
-All of it comes from the installed event types, the schema files and the enums of codes; of an event type nothing but
-its name, its channel and its schema is looked at.
+The document is made from the installed event types, the schema files and the enums of codes. It uses only the name, the
+channel and the schema of an event type.
 
-Payload schemas stand under AsyncAPI's default dialect, a superset of draft 07, which every tool must support. What
-`lint` admits, and what the schema files use, means the same there as under draft 2020-12, which their `$schema` names.
+Payload schemas are read in AsyncAPI's default dialect, a superset of draft 07 that every tool must support. The
+keywords that `redaction.closed_schema` allows, and those that the schema files use, have the same meaning in it as in
+draft 2020-12, which is the `$schema` of those files.
 """
 
 import functools
@@ -25,31 +26,32 @@ from tornado_bridge.wire.frames import CloseCode
 
 VERSION = "3.1.0"
 
-# Where `tornado-bridge serve` listens unless it is told else.
+# Where `tornado-bridge serve` listens by default.
 DEFAULT_URL = "ws://127.0.0.1:8765/public/v1/stream"
 
-# The key's places, in the order in which they are looked at (docs/protocol.md section 1).
+# The members of a handshake that may hold the key, in the order in which the bridge reads them (docs/protocol.md
+# section 1).
 SECURITY_SCHEMES = {
     "header": {"type": "httpApiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
     "query": {"type": "httpApiKey", "in": "query", "name": "apiKey", "description": "Browsers cannot set headers."},
 }
 
-# No identifier of an event type's can be one of these: they carry an affix.
+# Identifiers that are made from the name of an event type have an affix, so they never equal one of these.
 DIALOGUE = "dialogue"
 REPLIES = {"subscribe": "subscribed", "unsubscribe": "unsubscribed"}
 
 _OPERATIONS = {
-    "subscribe": "Answered by an `error` for each channel that is not granted, then by one `subscribed`; or by an "
-    "`error` alone where the message is not acted on.",
-    "unsubscribe": "Answered by one `unsubscribed`, or by an `error` where the message is not acted on.",
+    "subscribe": "The bridge answers with an `error` for each channel that it does not grant, then with one "
+    "`subscribed`. If it refuses the whole message, it answers with one `error` only.",
+    "unsubscribe": "The bridge answers with one `unsubscribed`, or with one `error` if it refuses the message.",
 }
 
 _ABOUT = (
-    "Events for subscribers, over one WebSocket a client. A client subscribes to channel addresses, of which every "
-    f"parameter may be `{WILDCARD}`. It gets each event that its subscriptions match once, with the concrete channel "
-    "in it. A message that is not acted on is answered with one of the `x-error-codes`, and the connection stays "
-    "open; a connection that the server closes gets one of the `x-close-codes`."
+    "Events for subscribers, over one WebSocket per client. A client subscribes to channel addresses. Each parameter "
+    f"of an address may be `{WILDCARD}`. The client gets each event that matches its subscriptions once. The event "
+    "names its concrete channel. If the bridge refuses a message, it answers with one of the `x-error-codes`, and the "
+    "connection stays open. If the bridge closes a connection, it sends one of the `x-close-codes`."
 )
 
 Object = dict[str, Any]
@@ -73,7 +75,7 @@ def document(registry: Registry, *, url: str = DEFAULT_URL) -> Object:
             "securitySchemes": SECURITY_SCHEMES,
         },
         "x-error-codes": [code.value for code in ErrorCode],
-        # The normal one is for clients alone.
+        # Only clients send the normal close code.
         "x-close-codes": [
             {"code": code.value, "name": code.name} for code in CloseCode if code is not CloseCode.NORMAL
         ],
@@ -81,25 +83,25 @@ def document(registry: Registry, *, url: str = DEFAULT_URL) -> Object:
 
 
 def as_json(document: Object) -> str:
-    """Return the document as JSON text, to be read by people too."""
+    """Return the document as indented JSON text."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
 
 def as_yaml(document: Object) -> str:
-    """Return the document as YAML text that readers of YAML 1.1 and 1.2 take for the same."""
+    """Return the document as YAML text that has the same value in YAML 1.1 and YAML 1.2."""
     return _yaml(msgspec.json.encode(document))
 
 
-# PyYAML takes 40 ms for it, and the bridges of a process have the same document.
+# PyYAML takes 40 ms per document, and all bridges of a process have the same document.
 @functools.lru_cache(maxsize=8)
 def _yaml(encoded: bytes) -> str:
-    # Of what is decoded no object stands in two places: it would be written as an alias.
+    # PyYAML writes an alias for an object that the document holds twice. Decoding makes a new object each time.
     plain = msgspec.json.decode(encoded)
     return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's, which goes by YAML 1.1, taught to quote what is a number in YAML 1.2 alone."""
+    """PyYAML's dumper follows YAML 1.1. This one also quotes texts that are numbers only in YAML 1.2."""
 
 
 _Dumper.add_implicit_resolver(
@@ -110,13 +112,13 @@ _Dumper.add_implicit_resolver(
 
 
 def _server(url: str) -> Object:
-    parts = urllib.parse.urlsplit(url)
+    address = urllib.parse.urlsplit(url)
     return {
         "host": "{host}",
-        "pathname": parts.path,
-        "protocol": parts.scheme,
-        "description": "TLS (`wss`) is the proxy's in front, where there is one.",
-        "variables": {"host": {"default": parts.netloc, "description": "Host and port that the bridge is reached at."}},
+        "pathname": address.path,
+        "protocol": address.scheme,
+        "description": "With TLS, the protocol is `wss`.",
+        "variables": {"host": {"default": address.netloc, "description": "The host and port of the bridge."}},
         "security": [_reference("components", "securitySchemes", name) for name in SECURITY_SCHEMES],
     }
 
@@ -126,7 +128,7 @@ def _dialogue() -> Object:
     return {
         "address": None,
         "title": "Dialogue",
-        "description": "The connection itself: what a client sends over it, and how it is answered.",
+        "description": "The connection itself: the messages that a client sends, and the answers of the bridge.",
         "messages": {
             **{action: _request(action) for action in REPLIES},
             **{name: _message(name, schema, schema["examples"], DIALOGUE) for name, schema in answers.items()},
@@ -150,9 +152,9 @@ def _channel_name(event_type: EventType) -> str:
 
 
 def _channel(event_type: EventType) -> Object:
-    # As the firewall reads it: in what a plugin declares an array may be a tuple.
+    # The schema as the firewall reads it. A plugin may declare an array as a tuple.
     schema: Object = msgspec.json.decode(msgspec.json.encode(event_type.emits))
-    # A plugin's examples are notes: nothing has held them against its schema yet.
+    # Nothing has checked a plugin's examples against its schema before. An invalid example is left out.
     validator = Validator(schema)
     examples = [example for example in schema.get("examples", ()) if validator.admits(example)]
     form = event_type.channel_form
@@ -165,22 +167,22 @@ def _channel(event_type: EventType) -> Object:
 
 
 def _parameter(rule: Rule) -> Object:
-    wildcard = f"A subscription may have `{WILDCARD}` here, for all."
+    wildcard = f"A subscription may have `{WILDCARD}` here, which stands for every value."
     if isinstance(rule, tuple):
         return {"description": wildcard, "enum": list(rule)}
     return {
-        "description": f"The whole part matches the regular expression `{rule}`. {wildcard}",
-        # A Parameter Object has no member for it.
+        "description": f"The whole value matches the regular expression `{rule}`. {wildcard}",
+        # AsyncAPI's Parameter Object has no member for a regular expression.
         "x-pattern": f"^(?:{rule})$",
     }
 
 
 def _message(name: str, schema: Object, examples: list[Any], channel: str) -> Object:
-    place = _pointer("channels", channel, "messages", name, "payload")
+    root = _pointer("channels", channel, "messages", name, "payload")
     return {
         "name": name,
         **_notes(schema),
-        "payload": _rebased(schema, place),
+        "payload": _rebased(schema, root),
         "examples": [{"payload": example} for example in examples],
     }
 
@@ -189,15 +191,15 @@ def _notes(schema: Object) -> Object:
     return {note: schema[note] for note in ("title", "description") if note in schema}
 
 
-def _rebased(part: Any, place: str) -> Any:
-    """Return a schema whose references, which begin at its own root, begin at that of the document."""
-    if isinstance(part, list):
-        return [_rebased(item, place) for item in part]
-    if not isinstance(part, dict):
-        return part
-    rebased = {name: _rebased(value, place) for name, value in part.items()}
-    if isinstance(part.get("$ref"), str):
-        rebased["$ref"] = place + part["$ref"].removeprefix("#")
+def _rebased(node: Any, root: str) -> Any:
+    """Return a schema for use inside the document. Its references begin at the root of the document, not its own."""
+    if isinstance(node, list):
+        return [_rebased(item, root) for item in node]
+    if not isinstance(node, dict):
+        return node
+    rebased = {name: _rebased(value, root) for name, value in node.items()}
+    if isinstance(node.get("$ref"), str):
+        rebased["$ref"] = root + node["$ref"].removeprefix("#")
     return rebased
 
 
@@ -228,6 +230,6 @@ def _reference(*steps: str) -> Object:
 
 
 def _pointer(*steps: str) -> str:
-    """Return the JSON Pointer (RFC 6901) of a place in the document, as a URI fragment; a name may hold any text."""
+    """Return a JSON Pointer (RFC 6901) into the document, as a URI fragment. A step may be any text."""
     escaped = (step.replace("~", "~0").replace("/", "~1") for step in steps)
     return "#/" + "/".join(urllib.parse.quote(step, safe="~") for step in escaped)
