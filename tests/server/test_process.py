@@ -42,7 +42,7 @@ from tornado_bridge.bridge import Limits
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.ingest.source import Source
 from tornado_bridge.key_file import KeyFile, KeyWatch
-from tornado_bridge.server import process
+from tornado_bridge.server import descriptors, process
 from tornado_bridge.server.settings import Settings, settle
 
 CANDLE = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'
@@ -380,7 +380,9 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
         slow_timeout="7",
         rate_limit="8",
         rate_burst="9",
+        max_buffered_bytes="10",
         compression="true",
+        log_addresses="true",
     )
     with pytest.raises(Seen):
         await process.serve(settled, Listening())
@@ -401,8 +403,10 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
             slow_timeout=7.0,
             rate_limit=8.0,
             rate_burst=9,
+            max_buffered_bytes=10,
         ),
         "compression": True,
+        "log_addresses": True,
     }
 
 
@@ -646,9 +650,13 @@ def test_a_signal_drains_the_server(number: signal.Signals, tmp_path: Path, redi
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "Server shutting down")
     assert (status, out) == (0, "")
-    assert [re.sub(r" +", " ", line.partition(" ")[2]) for line in err.splitlines()] == [
+    lines = [re.sub(r" +", " ", line.partition(" ")[2]) for line in err.splitlines()]
+    assert [re.sub(r"seconds=[0-9.]+", "seconds=N", line) for line in lines] == [
         "[info ] source up [tornado_bridge.ingest.source]",
+        "[info ] client connected [tornado_bridge.connections.visits] key=tests",
         "[info ] stopping [tornado_bridge.server.process]",
+        "[info ] client left [tornado_bridge.connections.visits] code=1001 key=tests reason='Server shutting down' "
+        "seconds=N",
     ]
 
 
@@ -668,9 +676,7 @@ def test_uvloop_that_is_not_installed_is_refused_in_one_sentence(keys: Path, mon
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with pytest.raises(ConfigurationError) as raised:
         process.run(settings(keys, "redis://127.0.0.1", event_loop="uvloop"), print)
-    assert str(raised.value) == (
-        "--event-loop on the command line: uvloop is not installed: pip install 'tornado_bridge[uvloop]'"
-    )
+    assert str(raised.value) == "--event-loop on the command line: uvloop is not installed: pip install uvloop"
 
 
 def test_a_second_signal_does_not_break_the_drain_off(tmp_path: Path, redis_server: RedisServer) -> None:

@@ -480,10 +480,10 @@ async def test_the_kernel_holds_no_more_than_asked_for_a_client_that_does_not_re
     add_client = bridge.add_client
 
     def noting(
-        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None
+        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None, address: str
     ) -> Connection | None:
         streams.append(stream)
-        return add_client(stream, given, window, pings=pings)
+        return add_client(stream, given, window, pings=pings, address=address)
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with await RawClient.open(http_port, key):
@@ -499,10 +499,10 @@ async def test_frames_are_not_held_back_by_nagles_algorithm(
     add_client = bridge.add_client
 
     def noting(
-        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None
+        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None, address: str
     ) -> Connection | None:
         streams.append(stream)
-        return add_client(stream, given, window, pings=pings)
+        return add_client(stream, given, window, pings=pings, address=address)
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with await RawClient.open(http_port, key):
@@ -510,13 +510,19 @@ async def test_frames_are_not_held_back_by_nagles_algorithm(
 
 
 @pytest.mark.gen_test
-async def test_a_connection_past_the_limit_of_handshakes_is_turned_away(
-    bridge: WebSocketBridge, log_lines: LogLines
+async def test_past_the_limit_of_handshakes_the_connection_that_has_waited_for_longest_is_closed(
+    bridge: WebSocketBridge, key: str, log_lines: LogLines
 ) -> None:
     async with served(bridge, max_handshakes=2) as port:
-        with await RawClient.connect(port), await RawClient.connect(port), await RawClient.connect(port) as third:
-            assert await third.rest() == b""
-    log_lines.take("connection turned away: too many have not been admitted yet")
+        with (
+            await RawClient.connect(port) as first,
+            await RawClient.connect(port),
+            await RawClient.connect(port) as third,
+        ):
+            assert await first.rest() == b""
+            await third.send(handshake(key))
+            assert await third.status() == 101
+    log_lines.take("waiting connection closed: all places for requests are taken")
 
 
 @pytest.mark.gen_test
@@ -625,7 +631,7 @@ async def test_an_exception_in_a_handler_is_logged_by_its_name_alone(
     log_lines: LogLines,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def failing(stream: IOStream, key: str | None, window: int | None, *, pings: Pings | None = None) -> None:
+    def failing(stream: IOStream, key: str | None, *_: object, **__: object) -> None:
         raise RuntimeError(f"the key was {key}")
 
     caplog.set_level(logging.DEBUG)
