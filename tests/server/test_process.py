@@ -309,6 +309,36 @@ async def test_metrics_are_served_on_a_port_of_their_own_which_is_logged(keys: P
 
 
 @pytest.mark.gen_test(timeout=20)
+async def test_the_metrics_stay_on_the_loopback_address_whatever_the_host(keys: Path, log_lines: LogLines) -> None:
+    async with serve(settings(keys, "embedded://127.0.0.1:0", host="0.0.0.0", metrics_port="0")) as listening:
+        port = urllib.parse.urlsplit(await listening.url()).port
+        metrics = urllib.parse.urlsplit(log_lines.take("metrics")["url"])
+        assert metrics.hostname == "127.0.0.1"
+        # The whole of 127.0.0.0/8 leads to this machine, but only one address of it was asked for.
+        socket.create_connection(("127.0.0.2", port), timeout=5).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", metrics.port), timeout=5)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_the_metrics_may_have_an_address_of_their_own(keys: Path, log_lines: LogLines) -> None:
+    settled = settings(keys, "embedded://127.0.0.1:0", metrics_port="0", metrics_host="127.0.0.2")
+    async with serve(settled) as listening:
+        await listening.url()
+        metrics = log_lines.take("metrics")["url"]
+        assert metrics.startswith("http://127.0.0.2:")
+        assert (await get(metrics, "/metrics"))[0] == 200
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_metrics_host_that_is_not_of_this_machine_is_refused_as_that(keys: Path) -> None:
+    said = await refusal(settings(keys, "embedded://127.0.0.1:0", metrics_port="0", metrics_host="192.0.2.1"))
+    assert said == (
+        "--metrics-host on the command line: 192.0.2.1 port 0 cannot be listened on (Cannot assign requested address)"
+    )
+
+
+@pytest.mark.gen_test(timeout=20)
 async def test_there_are_no_metrics_unless_asked_for(keys: Path, log_lines: LogLines) -> None:
     async with serve(settings(keys, "embedded://127.0.0.1:0")) as listening:
         await listening.url()
