@@ -250,3 +250,29 @@ def test_a_password_in_a_url_is_noticed(url: str, expected: bool) -> None:
 )
 def test_an_error_is_explained_in_one_clause(error: Exception, clause: str) -> None:
     assert explain(error) == clause
+
+
+TLS_CLAUSE = "the TLS handshake was not answered: does that port speak TLS?"
+
+
+@pytest.mark.gen_test
+async def test_a_redis_without_tls_that_is_asked_for_tls_lacks_it(redis_server: RedisServer) -> None:
+    connection = RedisConnection(f"rediss://127.0.0.1:{redis_server.port}")
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.3):
+            await connection.connect()
+    assert explain(caught.value, lacks_tls=connection.lacks_tls) == TLS_CLAUSE
+    await connection.disconnect()
+
+
+@pytest.mark.gen_test
+async def test_a_connection_without_tls_does_not_lack_it(redis_server: RedisServer) -> None:
+    connection = RedisConnection(redis_server.url)
+    assert not connection.lacks_tls
+    await connection.connect()
+    assert not connection.lacks_tls
+    await connection.disconnect()
+
+
+def test_another_error_than_a_time_out_has_its_own_clause_under_tls() -> None:
+    assert explain(ConnectionError("certificate verify failed"), lacks_tls=True) == "certificate verify failed"

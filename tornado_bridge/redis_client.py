@@ -10,7 +10,7 @@ from typing import Any
 
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
 from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -89,6 +89,11 @@ class RedisConnection:
             replies.append(reply)
 
     @property
+    def lacks_tls(self) -> bool:
+        """Whether the URL asks for TLS and no TLS handshake has ended, since the connection is not open."""
+        return isinstance(self._connection, SSLConnection) and not self._connection.is_connected
+
+    @property
     def waiting(self) -> bool:
         """Whether bytes have arrived that were not read yet, so that `read_batch` would not have to wait."""
         return bool(self._parser._stream._buffer)
@@ -109,14 +114,20 @@ def has_password(url: str) -> bool:
     return parts.password is not None or "password" in urllib.parse.parse_qs(parts.query, keep_blank_values=True)
 
 
-def explain(error: Exception) -> str:
-    """Describe one of CONNECTION_ERRORS in one clause, without any password."""
+def explain(error: Exception, *, lacks_tls: bool = False) -> str:
+    """Describe one of CONNECTION_ERRORS in one clause, without any password.
+
+    `lacks_tls` is what the connection says at the time of the error. A Redis without TLS waits for more bytes after the
+    beginning of a TLS handshake, so a wrong port shows as a time-out alone.
+    """
     if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
         return "Redis asks for another user or password"
     if isinstance(error, NoPermissionError):
         return "the Redis user lacks the right to subscribe to these channels"
     if isinstance(error, InvalidResponse):
         return "what answers there does not speak Redis' protocol"
+    if isinstance(error, TimeoutError) and lacks_tls:
+        return "the TLS handshake was not answered: does that port speak TLS?"
     if isinstance(error, TimeoutError):
         return "Redis does not answer"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,10 +1,11 @@
-"""tornado_bridge.cli.keys: creating, listing and revoking API keys."""
+"""tornado_bridge.cli.keys: creating, rotating, listing and revoking API keys."""
 
 import io
 import re
 import stat
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.support.commands import Command, Running, program
 from tornado_bridge.key_file import KeyFile
+from tornado_bridge.keys import KeyRing
 
 
 @pytest.fixture
@@ -51,6 +53,89 @@ def test_a_key_may_be_limited(command: Command, keys: Path) -> None:
     command("keys", "create", "acme", "--api-keys", str(keys), *limits)
     key = KeyFile(keys).read()[1]
     assert (key.max_connections, key.channels) == (2, ("candles:*:1h", "signals:BTC-USD:*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expires"),
+    [
+        ("9999-01-31", datetime(9999, 1, 31, tzinfo=UTC)),
+        ("9999-01-31T12:00", datetime(9999, 1, 31, 12, tzinfo=UTC)),
+        ("9999-01-31T12:00:30Z", datetime(9999, 1, 31, 12, 0, 30, tzinfo=UTC)),
+        ("9999-01-31 12:00+02:00", datetime(9999, 1, 31, 10, tzinfo=UTC)),
+    ],
+)
+def test_a_key_may_expire_at_a_time(text: str, expires: datetime, command: Command, keys: Path) -> None:
+    assert command("keys", "create", "acme", "--api-keys", str(keys), "--expires", text).status == 0
+    assert KeyFile(keys).read()[1].expires == expires
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("90m", timedelta(minutes=90)),
+        ("12h", timedelta(hours=12)),
+        ("30d", timedelta(days=30)),
+        ("8w", timedelta(weeks=8)),
+    ],
+)
+def test_a_key_may_expire_after_a_span_of_time(text: str, span: timedelta, command: Command, keys: Path) -> None:
+    command("keys", "create", "acme", "--api-keys", str(keys), "--expires", text)
+    key = KeyFile(keys).read()[1]
+    assert key.expires is not None
+    assert abs(key.expires - key.created - span) < timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5d", "30y", "soon", "2027-13-01", "999999999w", "1900-01-0"])
+@pytest.mark.parametrize("subcommand", ["create", "rotate"])
+def test_a_time_of_another_form_is_refused(subcommand: str, text: str, command: Command, keys: Path) -> None:
+    before = keys.read_text()
+    assert command("keys", subcommand, "first", "--api-keys", str(keys), f"--expires={text}") == (
+        2,
+        "",
+        "tornado-bridge: --expires: expected a date or time such as 2027-01-31 or 2027-01-31T12:00Z, or a time from "
+        f"now such as 12h, 30d or 8w, got {text!r}\n",
+    )
+    assert keys.read_text() == before
+
+
+def test_a_time_that_has_passed_is_refused(command: Command, keys: Path) -> None:
+    assert command("keys", "create", "acme", "--api-keys", str(keys), "--expires", "2020-01-01") == (
+        2,
+        "",
+        f"tornado-bridge: API key file {keys} refuses such a key: it would have expired already\n",
+    )
+
+
+def test_rotating_a_key_prints_the_new_one_alone(command: Command, keys: Path) -> None:
+    status, out, err = command("keys", "rotate", "first", "--api-keys", str(keys), "--expires", "9999-01-31")
+    assert (status, err) == (0, "")
+    found = KeyRing(KeyFile(keys).read()).find(out.removesuffix("\n"))
+    assert found is not None
+    assert (found.id, found.name, found.expires) == (2, "first", datetime(9999, 1, 31, tzinfo=UTC))
+
+
+def test_rotating_an_unknown_key_is_refused(command: Command, keys: Path) -> None:
+    assert command("keys", "rotate", "acme", "--api-keys", str(keys)) == (
+        2,
+        "",
+        f"tornado-bridge: API key file {keys} has no active key of that name\n",
+    )
+
+
+def test_a_rotation_that_cannot_be_printed_is_taken_back(keys: Path) -> None:
+    before = KeyFile(keys).read()
+    ended = program(["keys", "rotate", "first", "--api-keys", str(keys)], ">/dev/full")
+    assert ended.returncode == 1
+    assert KeyFile(keys).read() == before
+
+
+def test_the_list_says_which_keys_expire(command: Command, keys: Path) -> None:
+    file = KeyFile(keys)
+    file.create("later", expires=datetime(9999, 1, 31, tzinfo=UTC))
+    file.create("past", expires=datetime(9998, 1, 31, tzinfo=UTC))
+    keys.write_text(keys.read_text().replace("9998-01-31", "2020-01-31"))
+    lines = command("keys", "list", "--api-keys", str(keys)).out.splitlines()
+    assert [re.split("  +", line)[3] for line in lines[1:]] == ["active", "expires 9999-01-31", "expired 2020-01-31"]
 
 
 def test_a_key_that_cannot_be_printed_is_taken_back(keys: Path) -> None:

@@ -53,12 +53,13 @@ def groups(text: str) -> dict[str, dict[str, str]]:
 
 def test_the_help_of_serve_groups_the_settings(command: Command) -> None:
     assert {heading: list(options) for heading, options in groups(command("serve", "--help").out).items()} == {
-        "Server": ["--host", "--port", "--metrics-port", "--event-loop", "--exchange"],
+        "Server": ["--host", "--port", "--metrics-port", "--metrics-host", "--event-loop", "--exchange"],
         "Redis": ["--redis-url", "--redis-password-file"],
         "Plugins": ["--plugins", "--plugins-dir"],
         "Clients": [
             "--api-keys",
             "--allow-origin",
+            "--trusted-proxy",
             "--max-connections",
             "--max-handshakes",
             "--max-connections-per-key",
@@ -68,8 +69,8 @@ def test_the_help_of_serve_groups_the_settings(command: Command) -> None:
             "--compression",
             "--ping-interval",
         ],
-        "Slow clients": ["--skip-bytes", "--abort-bytes", "--slow-timeout"],
-        "Logging": ["--log-level", "--log-format"],
+        "Slow clients": ["--skip-bytes", "--abort-bytes", "--slow-timeout", "--max-buffered-bytes"],
+        "Logging": ["--log-level", "--log-format", "--log-addresses"],
         "Other": ["--version", "--config", "--help"],
     }
 
@@ -85,6 +86,7 @@ def test_the_help_of_serve_lists_every_setting_but_the_password(command: Command
     [
         ("--host", "127.0.0.1"),
         ("--port", "8765"),
+        ("--metrics-host", "127.0.0.1"),
         ("--redis-url", "redis://127.0.0.1:6379/0"),
         ("--max-connections", "10000"),
         ("--max-handshakes", "1000"),
@@ -96,6 +98,7 @@ def test_the_help_of_serve_lists_every_setting_but_the_password(command: Command
         ("--skip-bytes", "65536 bytes"),
         ("--abort-bytes", "262144 bytes"),
         ("--slow-timeout", "30.0 s"),
+        ("--max-buffered-bytes", "67108864 bytes"),
         ("--log-level", "info"),
         ("--log-format", "text"),
     ],
@@ -112,6 +115,7 @@ def test_the_help_of_serve_has_each_default_with_its_unit(name: str, default: st
         ("--api-keys", "Required."),
         ("--metrics-port", "Without this option there are no metrics."),
         ("--allow-origin", "Without it pages of any origin may connect."),
+        ("--trusted-proxy", "Without it the header is ignored."),
     ],
 )
 def test_the_help_of_serve_explains_settings_without_a_default(name: str, said: str, command: Command) -> None:
@@ -130,7 +134,7 @@ def test_the_help_of_serve_says_where_the_password_comes_from(command: Command) 
 @pytest.mark.parametrize("name", sorted(EXAMPLES.keys() - {"redis_password"}))
 def test_an_option_of_serve_reaches_the_server(name: str, command: Command, served: Served) -> None:
     text, _, value = EXAMPLES[name]
-    parts = text.split() if name == "allow_origin" else [text]
+    parts = text.split() if name in ("allow_origin", "trusted_proxy") else [text]
     words = [word for part in parts for word in (f"--{name.replace('_', '-')}", part)]
     assert command(*SERVE, *words).status == 0
     assert getattr(served.settings[0], name) == value

@@ -19,13 +19,16 @@ from tests.house.test_architecture import FLOOR, FLOORS, MODULES, room
 from tornado_bridge import Event, EventType, hookspecs, load_schema, values
 from tornado_bridge.bridge import DEFAULT_LIMITS, WebSocketBridge
 from tornado_bridge.cli import skeleton
+from tornado_bridge.connections import websocket, wrong_keys
 from tornado_bridge.connections.dialogue import ErrorCode
+from tornado_bridge.connections.refusals import MAX_LINGERING
 from tornado_bridge.keys import FixedKeys, KeyRing
 from tornado_bridge.redaction.validation import Validator
 from tornado_bridge.registry import Registry
+from tornado_bridge.server import descriptors
 from tornado_bridge.server.settings import Settings
 from tornado_bridge.testing.bridge_client import BridgeClient
-from tornado_bridge.web import app, metrics
+from tornado_bridge.web import app, listener, metrics
 from tornado_bridge.wire.frames import CloseCode
 
 ROOT = Path(__file__).parents[2]
@@ -136,17 +139,17 @@ def test_every_setting_is_documented_and_no_other() -> None:
 
 @pytest.mark.parametrize(("name", "default"), [cells[:2] for cells in rows(section(OPERATIONS, "Settings"))])
 def test_a_default_is_that_of_the_settings(name: str, default: str) -> None:
-    field = Settings.model_fields[name.strip("`")]
-    assert default.strip("`").split()[0].replace(",", "") == _as_documented(field)
+    name = name.strip("`")
+    assert default.strip("`").split()[0].replace(",", "") == _as_documented(name, Settings.model_fields[name])
 
 
-def _as_documented(field: Any) -> str:
+def _as_documented(name: str, field: Any) -> str:
     if field.is_required():
         return "required"
     if field.default is None:
         return "all" if "tuple" in str(field.annotation) else "none"
     if field.default == ():
-        return "any"
+        return "any" if name == "allow_origin" else "none"
     if isinstance(field.default, bool):
         return str(field.default).lower()
     return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
@@ -189,6 +192,37 @@ async def test_every_metric_is_documented_and_no_other() -> None:
 async def test_every_path_is_documented_and_no_other() -> None:
     documented = re.findall(r"`(/[^`]+)`", "".join(cells[0] for cells in rows(section(OPERATIONS, "HTTP endpoints"))))
     assert set(documented) == {path for path, *_ in app.routes(bridge_that_never_starts())}
+
+
+def number(text: str) -> int:
+    return int(text.split()[0].replace(",", ""))
+
+
+def test_the_connections_under_a_limit_of_open_files_are_those_that_are_fitted() -> None:
+    table = [list(map(number, cells)) for cells in rows(section(OPERATIONS, "Strangers"))]
+    assert table
+    assert [[limit, *descriptors.fit(10_000, 1_000, limit)] for limit, *_ in table] == table
+    assert descriptors.fit(10_000, 1_000, table[-1][0] - 1) != (10_000, 1_000)
+
+
+def test_the_numbers_about_strangers_are_those_of_the_code() -> None:
+    text = " ".join(section(OPERATIONS, "Strangers").split())
+    for clause in (
+        f"may try {wrong_keys.FREE_TRIES} wrong keys per minute",
+        f"comes {wrong_keys.DELAY:.0f} s late. If {wrong_keys.MAX_WAITING} such answers",
+        f"may send {websocket.FLOOD_BURST:,.0f} frames at once, and {websocket.FLOOD_RATE:.0f} per second",
+        f"Each {websocket._FLOOD_BYTES // 1024} KiB, as sent",
+        f"keeps {descriptors.RESERVE} descriptors for itself, and one for each of up to {MAX_LINGERING:,} refused",
+        f"accepts nothing for {listener.PAUSE} s",
+    ):
+        assert clause in text
+
+
+def test_a_log_line_that_is_documented_exists() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tornado_bridge").rglob("*.py"))
+    lines = [cells[0].strip("`") for cells in rows(section(OPERATIONS, "Logs"))]
+    assert lines
+    assert [line for line in lines if f'"{line}"' not in code] == []
 
 
 # The hooks and the public names

@@ -14,6 +14,8 @@ from tornado_bridge import load_schema
 from tornado_bridge.bridge import DEFAULT_LIMITS
 from tornado_bridge.connections.connection import MAX_MESSAGE
 from tornado_bridge.connections.disconnects import DISCONNECTS, Disconnect
+from tornado_bridge.connections.websocket import FLOOD_BURST, FLOOD_RATE
+from tornado_bridge.connections.wrong_keys import FREE_TRIES
 from tornado_bridge.redaction.validation import Validator
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +169,16 @@ def test_the_limits_of_a_connection_are_the_defaults() -> None:
         "subscriptions per connection": f"{DEFAULT_LIMITS.max_subscriptions}",
         "messages per key": f"{DEFAULT_LIMITS.rate_burst} at once, {DEFAULT_LIMITS.rate_limit:.0f} per minute",
     }
+
+
+def test_the_numbers_in_the_text_are_those_of_the_code() -> None:
+    text = " ".join(PAGE.split())
+    for clause in (
+        f"more than {FLOOD_BURST:,.0f} frames at once, or more than {FLOOD_RATE:.0f} per second in the long run",
+        f"After {FREE_TRIES} wrong keys within a minute from one IP address",
+        f"All clients together may have {DEFAULT_LIMITS.max_buffered_bytes // 2**20} MiB buffered.",
+    ):
+        assert clause in text
 
 
 def test_the_thresholds_for_slow_clients_are_the_defaults() -> None:

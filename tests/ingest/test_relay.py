@@ -308,6 +308,8 @@ def test_an_event_of_an_undeclared_source_does_not_affect_the_next(log_lines: Lo
 # Payloads that break their contract
 
 
+WRONG = "a member that is read is missing or of the wrong kind"
+
 INVALID_PAYLOADS = [
     pytest.param(b'{"text":"canary\xff"}', "the payload is not UTF-8", id="not UTF-8"),
     pytest.param(b'{"text":"canary\xed\xa0\x80"}', "the payload is not UTF-8", id="surrogate bytes"),
@@ -316,10 +318,10 @@ INVALID_PAYLOADS = [
     pytest.param(b'{"text":"canary"} x', "the payload is not JSON", id="more after it"),
     pytest.param(b'{"text":"canary","x":NaN}', "the payload is not JSON", id="NaN"),
     pytest.param(b'\xef\xbb\xbf{"text":"canary"}', "the payload is not JSON", id="byte order mark"),
-    pytest.param(b"[]", "a member that is read is missing or of the wrong kind", id="no object"),
-    pytest.param(b'{"canary":1}', "a member that is read is missing or of the wrong kind", id="missing"),
-    pytest.param(b'{"text":["canary"]}', "a member that is read is missing or of the wrong kind", id="wrong kind"),
-    pytest.param(b'{"text":null}', "a member that is read is missing or of the wrong kind", id="null"),
+    pytest.param(b"[]", WRONG, id="no object"),
+    pytest.param(b'{"canary":1}', f"{WRONG}: $.text", id="missing"),
+    pytest.param(b'{"text":["canary"]}', f"{WRONG}: $.text", id="wrong kind"),
+    pytest.param(b'{"text":null}', f"{WRONG}: $.text", id="null"),
     pytest.param(
         b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"text":"canary"}',
         "the payload is nested too deep",
@@ -336,7 +338,7 @@ def test_a_payload_that_breaks_its_contract_costs_only_its_event(
 
     assert bridge.send(HELLO, payload, HELLO) == [HELLO_FRAME * 2]
     assert bridge.relay.tallies == {"note": Tally(relayed=2, envelopes=2, invalid=1)}
-    take(log_lines, "event dropped", event_type="note", cause=cause)
+    take(log_lines, "event dropped", event_type="note", source="notes:{exchange_id}:{topic}", cause=cause)
 
 
 def test_a_plugin_may_refuse_an_event_with_its_reason(log_lines: LogLines) -> None:
@@ -344,7 +346,7 @@ def test_a_plugin_may_refuse_an_event_with_its_reason(log_lines: LogLines) -> No
 
     assert bridge.send(BAD, HELLO) == [HELLO_FRAME]
     assert bridge.relay.tallies == {"note": Tally(relayed=1, envelopes=1, invalid=1)}
-    take(log_lines, "event dropped", event_type="note", cause="text is no word")
+    take(log_lines, "event dropped", event_type="note", source="notes:{exchange_id}:{topic}", cause="text is no word")
 
 
 class StrictNote(msgspec.Struct):
@@ -629,7 +631,7 @@ def test_different_faults_are_logged_each(log_lines: LogLines) -> None:
 
     for cause in (
         "the payload is not JSON",
-        "a member that is read is missing or of the wrong kind",
+        f"{WRONG}: $.text",
         "the payload is not UTF-8",
     ):
         log_lines.take("event dropped", cause=cause)

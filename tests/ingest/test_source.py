@@ -739,6 +739,32 @@ async def test_tls_with_the_right_authority_is_taken(redis_binary: str, certific
 
 
 @pytest.mark.gen_test
+async def test_tls_on_the_port_of_a_plain_redis_is_named_as_the_cause(
+    redis_server: RedisServer, log_lines: LogLines
+) -> None:
+    async with running(f"rediss://127.0.0.1:{redis_server.port}"):
+        await until(lambda: log_lines.all())
+    assert log_lines.take(DOWN)["cause"] == "the TLS handshake was not answered: does that port speak TLS?"
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_redis_with_tls_that_hangs_does_not_answer(
+    redis_binary: str, certificate: tuple[Path, Path], log_lines: LogLines
+) -> None:
+    with tls_server(redis_binary, certificate) as (server, port):
+        async with running(f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate[0]}") as (source, _):
+            await source.subscribed.wait()
+            server.signal(signal.SIGSTOP)
+            try:
+                await until(lambda: not source.subscribed.is_set(), 10)
+            finally:
+                server.signal(signal.SIGCONT)
+            await source.subscribed.wait()
+    assert log_lines.take(DOWN)["cause"] == "Redis does not answer"
+    log_lines.take(UP_AGAIN)
+
+
+@pytest.mark.gen_test
 async def test_tls_with_a_wrong_authority_is_one_sentence(
     redis_binary: str, certificate: tuple[Path, Path], log_lines: LogLines
 ) -> None:

@@ -42,7 +42,7 @@ from tornado_bridge.bridge import Limits
 from tornado_bridge.errors import BridgeError, ConfigurationError, PluginError
 from tornado_bridge.ingest.source import Source
 from tornado_bridge.key_file import KeyFile, KeyWatch
-from tornado_bridge.server import process
+from tornado_bridge.server import descriptors, process
 from tornado_bridge.server.settings import Settings, settle
 
 CANDLE = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'
@@ -309,6 +309,36 @@ async def test_metrics_are_served_on_a_port_of_their_own_which_is_logged(keys: P
 
 
 @pytest.mark.gen_test(timeout=20)
+async def test_the_metrics_stay_on_the_loopback_address_whatever_the_host(keys: Path, log_lines: LogLines) -> None:
+    async with serve(settings(keys, "embedded://127.0.0.1:0", host="0.0.0.0", metrics_port="0")) as listening:
+        port = urllib.parse.urlsplit(await listening.url()).port
+        metrics = urllib.parse.urlsplit(log_lines.take("metrics")["url"])
+        assert metrics.hostname == "127.0.0.1"
+        # The whole of 127.0.0.0/8 leads to this machine, but only one address of it was asked for.
+        socket.create_connection(("127.0.0.2", port), timeout=5).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", metrics.port), timeout=5)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_the_metrics_may_have_an_address_of_their_own(keys: Path, log_lines: LogLines) -> None:
+    settled = settings(keys, "embedded://127.0.0.1:0", metrics_port="0", metrics_host="127.0.0.2")
+    async with serve(settled) as listening:
+        await listening.url()
+        metrics = log_lines.take("metrics")["url"]
+        assert metrics.startswith("http://127.0.0.2:")
+        assert (await get(metrics, "/metrics"))[0] == 200
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_metrics_host_that_is_not_of_this_machine_is_refused_as_that(keys: Path) -> None:
+    said = await refusal(settings(keys, "embedded://127.0.0.1:0", metrics_port="0", metrics_host="192.0.2.1"))
+    assert said == (
+        "--metrics-host on the command line: 192.0.2.1 port 0 cannot be listened on (Cannot assign requested address)"
+    )
+
+
+@pytest.mark.gen_test(timeout=20)
 async def test_there_are_no_metrics_unless_asked_for(keys: Path, log_lines: LogLines) -> None:
     async with serve(settings(keys, "embedded://127.0.0.1:0")) as listening:
         await listening.url()
@@ -380,7 +410,9 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
         slow_timeout="7",
         rate_limit="8",
         rate_burst="9",
+        max_buffered_bytes="10",
         compression="true",
+        log_addresses="true",
     )
     with pytest.raises(Seen):
         await process.serve(settled, Listening())
@@ -401,8 +433,10 @@ async def test_every_setting_of_the_bridge_reaches_it(keys: Path, monkeypatch: p
             slow_timeout=7.0,
             rate_limit=8.0,
             rate_burst=9,
+            max_buffered_bytes=10,
         ),
         "compression": True,
+        "log_addresses": True,
     }
 
 
@@ -646,9 +680,13 @@ def test_a_signal_drains_the_server(number: signal.Signals, tmp_path: Path, redi
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "Server shutting down")
     assert (status, out) == (0, "")
-    assert [re.sub(r" +", " ", line.partition(" ")[2]) for line in err.splitlines()] == [
+    lines = [re.sub(r" +", " ", line.partition(" ")[2]) for line in err.splitlines()]
+    assert [re.sub(r"seconds=[0-9.]+", "seconds=N", line) for line in lines] == [
         "[info ] source up [tornado_bridge.ingest.source]",
+        "[info ] client connected [tornado_bridge.connections.visits] key=tests",
         "[info ] stopping [tornado_bridge.server.process]",
+        "[info ] client left [tornado_bridge.connections.visits] code=1001 key=tests reason='Server shutting down' "
+        "seconds=N",
     ]
 
 
@@ -668,9 +706,7 @@ def test_uvloop_that_is_not_installed_is_refused_in_one_sentence(keys: Path, mon
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with pytest.raises(ConfigurationError) as raised:
         process.run(settings(keys, "redis://127.0.0.1", event_loop="uvloop"), print)
-    assert str(raised.value) == (
-        "--event-loop on the command line: uvloop is not installed: pip install 'tornado_bridge[uvloop]'"
-    )
+    assert str(raised.value) == "--event-loop on the command line: uvloop is not installed: pip install uvloop"
 
 
 def test_a_second_signal_does_not_break_the_drain_off(tmp_path: Path, redis_server: RedisServer) -> None:
@@ -764,31 +800,25 @@ def test_sigusr1_is_ignored_with_a_line_and_loses_no_client(tmp_path: Path, redi
         assert client.recv(timeout=5) == '{"type":"subscribed","channels":["candles:*:*"]}'
 
 
-def test_a_key_is_revoked_within_two_seconds_while_no_descriptor_is_left_and_the_log_stays_short(
+def test_a_low_limit_of_open_files_is_one_warning_and_clients_past_it_get_503(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
-    with (
-        serving(tmp_path, redis_server.url) as (process, url, key),
-        connect(url, additional_headers={"X-API-Key": key}) as client,
-        contextlib.ExitStack() as crowd,
-    ):
-        descriptors = Path(f"/proc/{process.process.pid}/fd")
-        limit = len(list(descriptors.iterdir())) + 8
-        resource.prlimit(process.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
-        parts = urllib.parse.urlsplit(url)
-        # Some find no place any more, and stay in the backlog: the server's loop turns without a pause.
-        for _ in range(16):
-            crowd.enter_context(socket.create_connection((str(parts.hostname), parts.port), timeout=5))
-        deadline = time.monotonic() + 5
-        while len(list(descriptors.iterdir())) < limit:
-            assert time.monotonic() < deadline
-        KeyFile(tmp_path / "keys.toml").revoke("tests")
-        began = time.monotonic()
-        with pytest.raises(websockets.ConnectionClosed, match="API key revoked"):
-            client.recv(timeout=5)
-        assert time.monotonic() - began < 2
+    lowered = ("sh", "-c", 'ulimit -n 80; exec "$@"', "sh")
+    options = ("--max-connections-per-key", "100", "--log-level", "warning")
+    with serving(tmp_path, redis_server.url, *options, under=lowered) as (process, url, key):
+        with contextlib.ExitStack() as clients:
+            for _ in range(7):
+                client = clients.enter_context(connect(url, additional_headers={"X-API-Key": key}))
+                client.send('{"action":"subscribe","channels":["candles:*:*"]}')
+                assert client.recv(timeout=5) == '{"type":"subscribed","channels":["candles:*:*"]}'
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                connect(url, additional_headers={"X-API-Key": key})
+            assert refused.value.response.status_code == 503
         _, _, err = process.stop()
-    assert len(err.splitlines()) < 20
+    assert [re.sub(r" +", " ", line.partition(" ")[2]) for line in err.splitlines()] == [
+        "[warning ] fewer connections than set: the limit of open files is too low [tornado_bridge.server.process] "
+        "max_connections=7 max_handshakes=2 open_files=80"
+    ]
 
 
 def test_a_terminal_that_is_closed_ends_the_server(keys: Path) -> None:

@@ -1,5 +1,6 @@
 """tornado_bridge.server.setting_types: what a text, or a value of a TOML file, becomes."""
 
+import ipaddress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from tornado_bridge.server import setting_types
         (setting_types.Amount, "0.5", 0.5),
         (setting_types.Exchange, "1:coinbase", "1:coinbase"),
         (setting_types.Origin, "https://app.example.com:81", "https://app.example.com:81"),
+        (setting_types.Network, "192.0.2.1", ipaddress.IPv4Network("192.0.2.1/32")),
+        (setting_types.Network, "10.0.0.0/8", ipaddress.IPv4Network("10.0.0.0/8")),
+        (setting_types.Network, "2001:db8::/32", ipaddress.IPv6Network("2001:db8::/32")),
         (setting_types.RedisUrl, "unix:///run/redis.sock", "unix:///run/redis.sock"),
         (setting_types.Directory, "/etc/plugins", Path("/etc/plugins")),
         (setting_types.Directory, ".", Path()),
@@ -37,6 +41,11 @@ def test_a_value_of_its_kind_is_taken(kind: Any, given: object, value: object) -
     [
         (setting_types.Text, ""),
         (setting_types.Text, "a\n"),
+        (setting_types.Network, ""),
+        (setting_types.Network, "proxy"),
+        (setting_types.Network, "10.0.0.1/8"),
+        (setting_types.Network, "10.0.0.0/33"),
+        (setting_types.Network, 10),
         (setting_types.Port, "65536"),
         (setting_types.Port, True),
         (setting_types.Count, "0"),

@@ -1,5 +1,6 @@
 """tornado_bridge.server.settings: where settings come from, and what is said of those that cannot be used."""
 
+import ipaddress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {
     "host": ("0.0.0.0", '"0.0.0.0"', "0.0.0.0"),
     "port": ("9000", "9000", 9000),
     "metrics_port": ("9100", "9100", 9100),
+    "metrics_host": ("10.0.0.1", '"10.0.0.1"', "10.0.0.1"),
     "event_loop": ("uvloop", '"uvloop"', "uvloop"),
     "exchange": ("7:kraken", '"7:kraken"', "7:kraken"),
     "redis_url": ("rediss://cache:6380/1", '"rediss://cache:6380/1"', "rediss://cache:6380/1"),
@@ -30,6 +32,11 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {
         '["https://a.example", "http://b:81"]',
         ("https://a.example", "http://b:81"),
     ),
+    "trusted_proxy": (
+        "10.0.0.0/8 fd00::1",
+        '["10.0.0.0/8", "fd00::1"]',
+        (ipaddress.IPv4Network("10.0.0.0/8"), ipaddress.IPv6Network("fd00::1/128")),
+    ),
     "max_connections": ("7", "7", 7),
     "max_handshakes": ("8", "8", 8),
     "max_connections_per_key": ("9", "9", 9),
@@ -41,14 +48,17 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {
     "skip_bytes": ("1000", "1000", 1000),
     "abort_bytes": ("100000", "100000", 100_000),
     "slow_timeout": ("3", "3", 3.0),
+    "max_buffered_bytes": ("12", "12", 12),
     "log_level": ("debug", '"debug"', "debug"),
     "log_format": ("json", '"json"', "json"),
+    "log_addresses": ("true", "true", True),
 }
 
 DEFAULTS: dict[str, object] = {
     "host": "127.0.0.1",
     "port": 8765,
     "metrics_port": None,
+    "metrics_host": "127.0.0.1",
     "event_loop": "asyncio",
     "redis_url": "redis://127.0.0.1:6379/0",
     "redis_password_file": None,
@@ -56,6 +66,7 @@ DEFAULTS: dict[str, object] = {
     "plugins": None,
     "plugins_dir": None,
     "allow_origin": (),
+    "trusted_proxy": (),
     "max_connections": 10_000,
     "max_handshakes": 1_000,
     "max_connections_per_key": 5,
@@ -67,8 +78,10 @@ DEFAULTS: dict[str, object] = {
     "skip_bytes": 65_536,
     "abort_bytes": 262_144,
     "slow_timeout": 30.0,
+    "max_buffered_bytes": 67_108_864,
     "log_level": "info",
     "log_format": "text",
+    "log_addresses": False,
 }
 
 # Settings of every kind, with a value for each of option, environment and file.
@@ -117,7 +130,7 @@ def only(name: str, source: str, directory: Path) -> Settings:
     """Settings of which one is given, by one source, besides those that are required."""
     text, literal, _ = EXAMPLES[name]
     if source == "option":
-        return settled({name: tuple(text.split()) if name == "allow_origin" else text})
+        return settled({name: tuple(text.split()) if name in ("allow_origin", "trusted_proxy") else text})
     if source == "environment":
         return settled(environment={variable(name): text})
     lines = {**{key: f'"{value}"' for key, value in REQUIRED.items()}, name: literal}
@@ -305,6 +318,8 @@ REDIS_URL = (
         ("log_format", "xml", "expected text or json, got 'xml'"),
         ("allow_origin", "a.example", "expected origins such as https://app.example.com, got ('a.example',)"),
         ("allow_origin", "https://", "expected origins such as https://app.example.com, got ('https://',)"),
+        ("trusted_proxy", "proxy", "expected IP addresses or networks such as 10.0.0.0/8, got ('proxy',)"),
+        ("trusted_proxy", "10.0.0.1/8", "expected IP addresses or networks such as 10.0.0.0/8, got ('10.0.0.1/8',)"),
         ("allow_origin", "https://a/b", "expected origins such as https://app.example.com, got ('https://a/b',)"),
     ],
 )

@@ -145,12 +145,15 @@ class LogLines:
 
 
 class BridgeProcess:
-    """`tornado-bridge` as a process. Its output is read line by line, and no wait is unbounded."""
+    """`tornado-bridge` as a process. Its output is read line by line, and no wait is unbounded.
 
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    `under` is a command that runs the one behind it.
+    """
+
+    def __init__(self, *arguments: str, environment: dict[str, str] | None = None, under: Sequence[str] = ()) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("TORNADO_BRIDGE_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tornado_bridge", *arguments],
+            [*under, sys.executable, "-m", "tornado_bridge", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -188,9 +191,11 @@ def _line(stream: IO[bytes] | None, timeout: float) -> str:
 
 
 @contextlib.contextmanager
-def bridge_process(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[BridgeProcess]:
+def bridge_process(
+    *arguments: str, environment: dict[str, str] | None = None, under: Sequence[str] = ()
+) -> Iterator[BridgeProcess]:
     """Run `tornado-bridge` with these arguments, and kill it if the test has not stopped it."""
-    started = BridgeProcess(*arguments, environment=environment)
+    started = BridgeProcess(*arguments, environment=environment, under=under)
     try:
         yield started
     finally:
@@ -201,13 +206,17 @@ def bridge_process(*arguments: str, environment: dict[str, str] | None = None) -
 
 @contextlib.contextmanager
 def serving(
-    directory: Path, redis_url: str, *options: str, environment: dict[str, str] | None = None
+    directory: Path,
+    redis_url: str,
+    *options: str,
+    environment: dict[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> Iterator[tuple[BridgeProcess, str, str]]:
     """Run `tornado-bridge serve` on a free port with one key; yield the process, the stream's URL and the key."""
     path = directory / "keys.toml"
     key = KeyFile(path).create("tests")
     arguments = ["--port", "0", "--redis-url", redis_url, "--exchange", "1:coinbase", "--api-keys", str(path)]
-    with bridge_process("serve", *arguments, *options, environment=environment) as started:
+    with bridge_process("serve", *arguments, *options, environment=environment, under=under) as started:
         line = started.line()
         assert line.startswith("listening on http://"), line
         yield started, f"ws{line.removeprefix('listening on http')}/public/v1/stream", key

@@ -305,6 +305,20 @@ async def test_readyz_says_503_once_the_bridge_has_stopped(http_port: int, bridg
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_a_probe_may_use_head(http_port: int, path: str) -> None:
+    asked = await fetch(http_port, path)
+    probed = await fetch(http_port, path, "HEAD")
+    assert (probed.code, probed.body, probed.headers["Content-Length"]) == (200, b"", str(len(asked.body)))
+
+
+@pytest.mark.gen_test
+async def test_head_of_readyz_says_503_once_the_bridge_has_stopped(http_port: int, bridge: WebSocketBridge) -> None:
+    await bridge.stop()
+    assert (await fetch(http_port, "/readyz", "HEAD")).code == 503
+
+
+@pytest.mark.gen_test
 async def test_healthz_answers_though_the_bridge_has_stopped(http_port: int, bridge: WebSocketBridge) -> None:
     await bridge.stop()
     assert (await fetch(http_port, "/healthz")).code == 200
@@ -319,6 +333,54 @@ async def test_the_description_of_the_stream_needs_no_key(http_port: int, name: 
     response = await fetch(http_port, f"/asyncapi.{name}")
     assert (response.code, response.headers["Content-Type"]) == (200, f"application/{name}")
     assert app.STREAM_PATH.encode() in response.body
+
+
+CORS = "Access-Control-Allow-Origin"
+
+
+async def described(port: int, *headers: str) -> list[str]:
+    """Return the head of the answer to a request for the description."""
+    with await RawClient.connect(port) as client:
+        await client.send("\r\n".join(("GET /asyncapi.json HTTP/1.1", "Host: x", *headers, "\r\n")).encode())
+        head = (await client.response()).split("\r\n")
+    assert head[0] == "HTTP/1.1 200 OK"
+    return head
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("headers", [(), ("Origin: https://anywhere.example",)])
+async def test_a_page_of_any_origin_may_read_the_description_by_default(
+    http_port: int, headers: tuple[str, ...]
+) -> None:
+    head = await described(http_port, *headers)
+    assert f"{CORS}: *" in head
+    assert "Vary: Origin" not in head
+
+
+@pytest.mark.gen_test
+async def test_a_page_of_an_allowed_origin_may_read_the_description(bridge: WebSocketBridge) -> None:
+    async with served(bridge, allow_origin=("https://app.example", "https://beta.example")) as port:
+        head = await described(port, "Origin: https://beta.example")
+    assert {f"{CORS}: https://beta.example", "Vary: Origin"} <= set(head)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("headers", [(), ("Origin: https://evil.example",), ("Origin: *",), ("Origin:",)])
+async def test_a_page_of_another_origin_than_those_allowed_may_not_read_the_description(
+    bridge: WebSocketBridge, headers: tuple[str, ...]
+) -> None:
+    async with served(bridge, allow_origin=("https://app.example",)) as port:
+        head = await described(port, *headers)
+    assert [line for line in head if line.startswith(CORS)] == []
+    assert "Vary: Origin" in head
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/public/v1/stream"])
+async def test_a_page_may_read_nothing_but_the_description(http_port: int, path: str) -> None:
+    with await RawClient.connect(http_port) as client:
+        await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nOrigin: https://anywhere.example\r\n\r\n".encode())
+        assert CORS not in await client.response()
 
 
 # Mounted in another application
@@ -480,10 +542,10 @@ async def test_the_kernel_holds_no_more_than_asked_for_a_client_that_does_not_re
     add_client = bridge.add_client
 
     def noting(
-        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None
+        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None, address: str
     ) -> Connection | None:
         streams.append(stream)
-        return add_client(stream, given, window, pings=pings)
+        return add_client(stream, given, window, pings=pings, address=address)
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with await RawClient.open(http_port, key):
@@ -499,10 +561,10 @@ async def test_frames_are_not_held_back_by_nagles_algorithm(
     add_client = bridge.add_client
 
     def noting(
-        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None
+        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None, address: str
     ) -> Connection | None:
         streams.append(stream)
-        return add_client(stream, given, window, pings=pings)
+        return add_client(stream, given, window, pings=pings, address=address)
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with await RawClient.open(http_port, key):
@@ -510,13 +572,19 @@ async def test_frames_are_not_held_back_by_nagles_algorithm(
 
 
 @pytest.mark.gen_test
-async def test_a_connection_past_the_limit_of_handshakes_is_turned_away(
-    bridge: WebSocketBridge, log_lines: LogLines
+async def test_past_the_limit_of_handshakes_the_connection_that_has_waited_for_longest_is_closed(
+    bridge: WebSocketBridge, key: str, log_lines: LogLines
 ) -> None:
     async with served(bridge, max_handshakes=2) as port:
-        with await RawClient.connect(port), await RawClient.connect(port), await RawClient.connect(port) as third:
-            assert await third.rest() == b""
-    log_lines.take("connection turned away: too many have not been admitted yet")
+        with (
+            await RawClient.connect(port) as first,
+            await RawClient.connect(port),
+            await RawClient.connect(port) as third,
+        ):
+            assert await first.rest() == b""
+            await third.send(handshake(key))
+            assert await third.status() == 101
+    log_lines.take("waiting connection closed: all places for requests are taken")
 
 
 @pytest.mark.gen_test
@@ -569,6 +637,9 @@ LEAKY: list[bytes] = [
     handshake(None, target=f"{app.STREAM_PATH}?apiKey={SECRET}").replace(b"GET", b"POST", 1),
     handshake(None, target=f"/elsewhere?apiKey={SECRET}"),
     handshake(None, target=f"/healthz?apiKey={SECRET}").replace(b"GET", b"PUT", 1),
+    handshake(None).replace(b"GET", SECRET.encode(), 1),
+    handshake(None, target="/healthz").replace(b"GET", SECRET.encode(), 1),
+    handshake(None, target="/elsewhere").replace(b"GET", SECRET.encode(), 1),
     f"GET {app.STREAM_PATH}?apiKey={SECRET} HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
     # malformed
     handshake(f"{SECRET}\x01"),
@@ -625,7 +696,7 @@ async def test_an_exception_in_a_handler_is_logged_only_by_its_name(
     log_lines: LogLines,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def failing(stream: IOStream, key: str | None, window: int | None, *, pings: Pings | None = None) -> None:
+    def failing(stream: IOStream, key: str | None, *_: object, **__: object) -> None:
         raise RuntimeError(f"the key was {key}")
 
     caplog.set_level(logging.DEBUG)

@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 import logging
 import re
+import select
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 
-from tests.support.raw import NOTHING_HELD, PATIENCE, RawClient, closed, handshake, held, text, until
+from tests.support.raw import NOTHING_HELD, PATIENCE, RawClient, closed, handshake, held, tcp_pair, text, until
 from tests.support.servers import LogLines
 from tests.web.test_app import LEAKY, SECRET, said
 from tornado_bridge.bridge import WebSocketBridge
@@ -76,7 +78,7 @@ async def test_a_client_whose_handshake_has_arrived_is_not_passed_on_to_tornado(
         assert await client.status() == 101
         await client.send(SUBSCRIBE)
         assert await client.message() == SUBSCRIBED
-        assert held(bridge) == dict.fromkeys(NOTHING_HELD, 1) | {"slow": 0}
+        assert held(bridge) == dict.fromkeys(NOTHING_HELD, 1) | {"slow": 0, "buffered": 0}
     await until(lambda: held(bridge) == NOTHING_HELD)
     assert by_tornado == []
 
@@ -154,10 +156,10 @@ async def test_a_client_that_is_let_in_gets_its_frames_without_delay(
     add_client = bridge.add_client
 
     def noting(
-        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None
+        stream: IOStream, given: str | None, window: int | None, *, pings: Pings | None = None, address: str
     ) -> Connection | None:
         streams.append(stream)
-        return add_client(stream, given, window, pings=pings)
+        return add_client(stream, given, window, pings=pings, address=address)
 
     monkeypatch.setattr(bridge, "add_client", noting)
     with at_once(http_port, handshake(key)) as client:
@@ -173,18 +175,34 @@ async def test_a_client_that_is_let_in_does_not_count_as_a_handshake(bridge: Web
 
 
 @pytest.mark.gen_test
-async def test_no_client_is_let_in_past_the_limit_of_handshakes(
-    bridge: WebSocketBridge, key: str, log_lines: LogLines
+async def test_a_client_that_is_let_in_takes_no_place_from_the_waiting_connections(
+    bridge: WebSocketBridge, key: str, by_tornado: list[object]
 ) -> None:
     async with served(bridge, max_handshakes=1) as port:
-        with (
-            await RawClient.connect(port),
-            at_once(port, handshake(key)) as second,
-            contextlib.suppress(ConnectionResetError),  # the server may close it before it has read the request
-        ):
-            assert await second.rest() == b""
-    assert len(bridge.connections) == 0
-    log_lines.take("connection turned away: too many have not been admitted yet")
+        with await later(port, b"", by_tornado) as waiting, at_once(port, handshake(key)) as second:
+            assert await second.status() == 101
+            await waiting.send(handshake(key))
+            assert await waiting.status() == 101
+
+
+@pytest.mark.gen_test
+async def test_a_stream_with_tls_is_left_to_tornado_with_all_that_it_has_sent(
+    bridge: WebSocketBridge, key: str
+) -> None:
+    server, _ = app.serve(bridge, host="127.0.0.1", port=0)
+    with tcp_pair() as (near, client):
+        await client.send(handshake(key))
+        await until(lambda: select.select([near], [], [], 0)[0])
+        # Its handshake of TLS has not begun, so all bytes are as the client sent them.
+        near_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).wrap_socket(
+            near, server_side=True, do_handshake_on_connect=False
+        )
+        stream = SSLIOStream(near_tls)
+        assert not server._let_in(stream, ("127.0.0.1", 1))
+        assert socket.socket.recv(near_tls, 65_536, socket.MSG_PEEK) == handshake(key)
+        stream.close()
+    assert held(bridge) == NOTHING_HELD
+    server.stop()
 
 
 @pytest.mark.gen_test
@@ -332,7 +350,7 @@ async def test_an_exception_is_logged_only_by_its_name_and_ends_the_connection(
     log_lines: LogLines,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def failing(stream: IOStream, key: str | None, window: int | None, *, pings: Pings | None = None) -> None:
+    def failing(stream: IOStream, key: str | None, *_: object, **__: object) -> None:
         raise RuntimeError(f"the key was {key}")
 
     caplog.set_level(logging.DEBUG)

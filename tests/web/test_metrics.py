@@ -1,10 +1,15 @@
 """tornado_bridge.web.metrics: the counts of a bridge, as Prometheus reads them."""
 
 import asyncio
+import contextlib
 import http.client
+import re
+import resource
 import socket
 import time
+import urllib.parse
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,7 +18,7 @@ import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.raw import RawClient, text, until
-from tests.support.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, socket_left_by_tornado
+from tests.support.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, serving, socket_left_by_tornado
 from tornado_bridge import Envelope, Event, EventType, envelope_schema, hookimpl
 from tornado_bridge.bridge import WebSocketBridge
 from tornado_bridge.web.metrics import serve_metrics
@@ -30,11 +35,11 @@ class Metrics:
     """A client of a bridge's metrics port."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
-    async def get(self, path: str = "/metrics") -> tuple[int, str, str]:
+    async def get(self, path: str = "/metrics", method: str = "GET") -> tuple[int, str, str]:
         """Return status, content type and body."""
-        return await asyncio.to_thread(self._get, path)
+        return await asyncio.to_thread(self._get, path, method)
 
     async def scrape(self) -> Samples:
         """Return every sample by its name, followed by its labels."""
@@ -45,10 +50,10 @@ class Metrics:
             for sample in family.samples
         }
 
-    def _get(self, path: str) -> tuple[int, str, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+    def _get(self, path: str, method: str) -> tuple[int, str, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request("GET", path)
+            connection.request(method, path)
             response = connection.getresponse()
             return response.status, response.headers["Content-Type"], response.read().decode()
         finally:
@@ -325,3 +330,60 @@ async def test_a_port_that_is_taken_raises(bridge: WebSocketBridge) -> None:
         pytest.raises(OSError, match="in use"),
     ):
         serve_metrics(bridge, "127.0.0.1", occupant.getsockname()[1])
+
+
+# Strangers on the port of the metrics
+
+
+@pytest.mark.gen_test
+async def test_a_scraper_may_use_head(metrics: Metrics) -> None:
+    status, content_type, body = await metrics.get(method="HEAD")
+    assert (status, content_type, body) == (200, "text/plain; version=1.0.0; charset=utf-8", "")
+
+
+@pytest.mark.gen_test
+async def test_a_scrape_is_served_while_silent_connections_take_all_places(
+    metrics: Metrics, log_lines: LogLines
+) -> None:
+    with contextlib.ExitStack() as crowd:
+        clients = [crowd.enter_context(await RawClient.connect(metrics.port)) for _ in range(40)]
+        assert (await metrics.get())[0] == 200
+        assert await clients[0].rest() == b""
+    log_lines.take("waiting connection closed: all places for requests are taken")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("size", ["2", "100000000"])
+async def test_a_request_with_a_body_is_refused_by_its_header(metrics: Metrics, size: str) -> None:
+    with await RawClient.connect(metrics.port) as client:
+        await client.send(f"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
+        assert await client.status() == 400
+
+
+@pytest.mark.gen_test
+async def test_headers_over_8_kib_are_refused(metrics: Metrics) -> None:
+    with await RawClient.connect(metrics.port) as client:
+        await client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 8_200)
+        assert await client.rest() == b""
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_bodies_without_end_take_no_memory(tmp_path: Path, redis_server: RedisServer) -> None:
+    with (
+        serving(tmp_path, redis_server.url, "--metrics-port", "0") as (process, url, _),
+        contextlib.ExitStack() as peers,
+    ):
+        while (found := re.search(r"url=http://127\.0\.0\.1:(\d+)/metrics", process.error_line())) is None:
+            pass
+        before = resident_bytes(process.process.pid)
+        for port in (int(found[1]), urllib.parse.urlsplit(url).port):
+            for _ in range(3):
+                peer = peers.enter_context(socket.create_connection(("127.0.0.1", port), timeout=1))
+                peer.sendall(b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+                # The server answers 400 and closes the connection with bytes unread.
+                with contextlib.suppress(OSError):
+                    peer.sendall(bytes(20_000_000))
+        assert resident_bytes(process.process.pid) - before < 4_000_000

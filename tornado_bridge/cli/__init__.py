@@ -23,7 +23,7 @@ COMMANDS = {
     "asyncapi": "Print the AsyncAPI document of the installed plugins.",
     "audit": "Check that plugins let out only what they declare.",
     "demo": "Run a server with an embedded Redis, a synthetic market and a demo key.",
-    "keys": "Create, list and revoke API keys.",
+    "keys": "Create, rotate, list and revoke API keys.",
     "plugins": "List the installed plugins, or create a new one.",
     "serve": "Run the server.",
     "tail": "Follow channels in a terminal.",

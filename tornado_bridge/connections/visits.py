@@ -46,7 +46,7 @@ class Visits:
                 "client left",
                 varying={"seconds": seconds, **self._from(connection.address)},
                 key=connection.allowance.key.name,
-                code=code,
+                code=None if code is None else int(code),
                 reason=reason,
             )
 

@@ -12,6 +12,8 @@ import structlog
 
 from tornado_bridge.errors import InvalidEvent
 from tornado_bridge.events import Envelope, Event
+from tornado_bridge.ingest import decoding
+from tornado_bridge.ingest.decoding import member_names
 from tornado_bridge.ingest.quarantine import PAUSE, SLOW_BYTE, SLOW_CALL, Quarantine
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.redaction.firewall import CheckedEnvelope, EnvelopeRefused
@@ -67,6 +69,7 @@ class _Source:
     quarantine: Quarantine
     type: str
     decode: Callable[[str], Any]
+    declared: frozenset[str]
     transform: Callable[[Event[Any]], Any]
     check: Callable[[Envelope], CheckedEnvelope]
 
@@ -94,6 +97,7 @@ class Relay:
         self._clock = clock
         self.quarantines = {route.plugin.name: Quarantine(clock) for route in routes}
         self.tallies = {route.event_type.name: Tally() for route in routes}
+        self._declared = {route.event_type.name: member_names(route.event_type.reads) for route in routes}
         # Events on a source channel that no event type declares.
         self.unrouted = 0
 
@@ -137,6 +141,7 @@ class Relay:
                     quarantine=self.quarantines[route.plugin.name],
                     type=route.event_type.name,
                     decode=route.decode,
+                    declared=self._declared[route.event_type.name],
                     transform=route.plugin.call,
                     check=route.firewall.check,
                 )
@@ -168,7 +173,7 @@ class Relay:
         try:
             members = source.decode(payload.decode())
         except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-            raise InvalidEvent(_decoding_fault(error)) from None
+            raise InvalidEvent(decoding.explain(error, source.declared)) from None
         return Event(source.type, source.name, source.parameters, source.channel, members, self._exchange)
 
     def _note(self, source: _Source, error: BaseException) -> bool:
@@ -176,7 +181,9 @@ class Relay:
         tally = source.tally
         if isinstance(error, InvalidEvent):
             tally.invalid += 1
-            self._log.warning("event dropped", event_type=source.type, cause=error.reason)
+            self._log.warning(
+                "event dropped", event_type=source.type, source=source.route.event_type.source, cause=error.reason
+            )
             return False
         if isinstance(error, EnvelopeRefused):
             tally.refused += 1
@@ -222,17 +229,6 @@ def _check(source: _Source, result: Any) -> Sequence[CheckedEnvelope]:
 def _named(route: Route) -> dict[str, str]:
     plugin = route.plugin
     return {"plugin": plugin.name, "distribution": plugin.distribution, "event_type": route.event_type.name}
-
-
-def _decoding_fault(error: Exception) -> str:
-    """Say what is wrong with a payload, and quote nothing of it."""
-    if isinstance(error, UnicodeDecodeError):
-        return "the payload is not UTF-8"
-    if isinstance(error, msgspec.ValidationError):
-        return "a member that is read is missing or of the wrong kind"
-    if isinstance(error, RecursionError):
-        return "the payload is nested too deep"
-    return "the payload is not JSON"
 
 
 def _place(error: BaseException) -> str:

@@ -226,7 +226,7 @@ class Source:
     def _note_down(self, error: Exception) -> None:
         self.subscribed.clear()
         self.tried.set()
-        cause, known = explain(error), self._cause
+        cause, known = explain(error, lacks_tls=self._connection.lacks_tls), self._cause
         self._cause = cause
         if self._down_since is None:
             self._down_since = time.monotonic()

@@ -36,8 +36,10 @@ def _origin(text: str) -> str:
 
 
 def _network(value: Any) -> Any:
-    """Read an address or a network. An address with bits behind its prefix length is refused."""
-    return ipaddress.ip_network(value) if isinstance(value, str) else value
+    """Read an address or a network. An address with bits behind its prefix length is refused, and so is a number."""
+    if not isinstance(value, str):
+        raise ValueError
+    return ipaddress.ip_network(value)
 
 
 def _redis_url(text: str) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from tornado.httpserver import HTTPServer
 from tornado.web import Application, HTTPError, RequestHandler
 
 from tornado_bridge.bridge import WebSocketBridge
@@ -57,7 +56,7 @@ def serve(
     allow_origin: Sequence[str] = (),
     trusted_proxy: Sequence[Network] = (),
     max_handshakes: int = MAX_HANDSHAKES,
-) -> tuple[HTTPServer, int]:
+) -> tuple[Doorway, int]:
     """Open the port and serve the bridge on it. Return the server and the port; port 0 lets the kernel choose one.
 
     At most `max_handshakes` connections may wait for a request or have one under way. Raises OSError if the port cannot

@@ -95,6 +95,9 @@ class MetricsHandler(QuietHandler):
         self._registry = prometheus_client.CollectorRegistry()
         self._registry.register(BridgeCollector(bridge))
 
+    def head(self) -> None:
+        self.get()
+
     def get(self) -> None:
         self.set_header("Content-Type", prometheus_client.CONTENT_TYPE_LATEST)
         self.finish(prometheus_client.generate_latest(self._registry))

@@ -11,6 +11,9 @@ from tornado_bridge.logs import ThrottledLog
 
 log = structlog.get_logger(__name__)
 
+# Stands in log lines for a method that HTTP does not have.
+UNKNOWN_METHOD = "UNKNOWN"
+
 
 class QuietHandler(RequestHandler):
     """A handler that puts no API key into a log line, whatever the application around it logs."""
@@ -18,6 +21,9 @@ class QuietHandler(RequestHandler):
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         # Access logs and the repr of a request show its URI. The query has been parsed by now.
         request.uri = request.path
+        # Any word may stand in the place of the method. One that HTTP does not have is answered with 405.
+        if request.method not in self.SUPPORTED_METHODS:
+            request.method = UNKNOWN_METHOD
         super().__init__(application, request, **kwargs)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
