@@ -400,11 +400,14 @@ async def test_a_key_that_never_came_has_no_connections(bridge: WebSocketBridge)
 
 @pytest.mark.gen_test
 @pytest.mark.bridge(max_connections=2)
-async def test_refused_clients_count_towards_a_full_bridge(http_port: int, key: str, bridge: WebSocketBridge) -> None:
-    assert not bridge.full
-    with await subscribed(http_port, key), await RawClient.open(http_port, None):
-        assert bridge.full
-    await until(lambda: not bridge.full)
+async def test_only_admitted_clients_make_a_bridge_full(http_port: int, key: str, bridge: WebSocketBridge) -> None:
+    with await subscribed(http_port, key), await RawClient.open(http_port, None) as refused:
+        assert await refused.frame() == closed(4001, "API key required")
+        assert bridge.refusals.lingering == 1
+        assert not bridge.full
+        with await subscribed(http_port, key):
+            assert bridge.full
+        await until(lambda: not bridge.full)
 
 
 # Ends before there is a connection
@@ -574,13 +577,13 @@ def events(log_lines: LogLines) -> list[str]:
 
 @pytest.mark.gen_test
 async def test_what_a_row_allows_holds_for_its_clients_as_soon_as_it_is_changed(
-    redis_server: RedisServer, key_file: KeyFile, log_lines: LogLines
+    redis_server: RedisServer, key_file: KeyFile
 ) -> None:
     key = key_file.create("alice", None, ["candles:*:*"])
     async with started(redis_server.url, keys=KeyWatch(key_file), slow_timeout=0.1) as (_, port):
         with await subscribed(port, key) as client:
             key_file.path.write_text(key_file.path.read_text().replace("candles:*:*", "signals:*:*"))
-            await until(lambda: "key file read anew" in events(log_lines))
+            assert await client.message() == '{"type":"unsubscribed","channels":["candles:BTC-USD:1h"]}'
             await client.send(text('{"action":"subscribe","channels":["candles:ETH-USD:1h","signals:ETH-USD:1h"]}'))
             assert await client.message() == (
                 '{"type":"error","code":"INVALID_CHANNEL","message":"Not permitted: candles:ETH-USD:1h"}'

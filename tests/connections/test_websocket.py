@@ -30,13 +30,13 @@ from tests.support.raw import (
 )
 from tornado_bridge.connections import websocket
 from tornado_bridge.connections.outlet import Outlet, SlowRule
-from tornado_bridge.connections.websocket import WebSocket
+from tornado_bridge.connections.websocket import FLOOD_BURST, WebSocket
 
 
 class Served:
     """A WebSocket on a real connection, its peer, and what it has reported."""
 
-    def __init__(self, near: socket.socket, peer: RawClient, window: int | None) -> None:
+    def __init__(self, near: socket.socket, peer: RawClient, window: int | None, budget: float) -> None:
         self.peer = peer
         self.stream = IOStream(near)
         rule = SlowRule(65_536, 262_144, 30)
@@ -51,6 +51,7 @@ class Served:
             on_text=self.on_text,
             on_pong=self.on_pong,
             on_closing=self.on_closing,
+            budget=budget,
         )
         self.run = asyncio.create_task(self.websocket.run())
 
@@ -71,10 +72,10 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(*, window: int | None = None) -> AsyncIterator[Served]:
+async def serving(*, window: int | None = None, budget: float = FLOOD_BURST) -> AsyncIterator[Served]:
     """Serve one peer; at the end the peer goes, and that must be the end of everything."""
     with tcp_pair(send_buffer=65_536, receive_buffer=65_536) as (near, peer):
-        served = Served(near, peer, window)
+        served = Served(near, peer, window, budget)
         try:
             yield served
         finally:
@@ -148,7 +149,7 @@ async def test_a_message_of_64_kib_is_handed_on() -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize(("size", "count", "most"), [(0, 30_000, 64), (16_384, 100, 1)])
 async def test_a_flooding_peer_leaves_every_other_task_its_turn(size: int, count: int, most: int) -> None:
-    async with serving() as served:
+    async with serving(budget=100_000) as served:
         flood = asyncio.create_task(served.peer.send(frame(TEXT, b"x" * size) * count))
         handed_on = 0
         while len(served.texts) < count:
