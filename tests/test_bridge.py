@@ -400,11 +400,14 @@ async def test_a_key_that_never_came_has_no_connections(bridge: WebSocketBridge)
 
 @pytest.mark.gen_test
 @pytest.mark.bridge(max_connections=2)
-async def test_refused_clients_count_towards_a_full_bridge(http_port: int, key: str, bridge: WebSocketBridge) -> None:
-    assert not bridge.full
-    with await subscribed(http_port, key), await RawClient.open(http_port, None):
-        assert bridge.full
-    await until(lambda: not bridge.full)
+async def test_only_admitted_clients_make_a_bridge_full(http_port: int, key: str, bridge: WebSocketBridge) -> None:
+    with await subscribed(http_port, key), await RawClient.open(http_port, None) as refused:
+        assert await refused.frame() == closed(4001, "API key required")
+        assert bridge.refusals.lingering == 1
+        assert not bridge.full
+        with await subscribed(http_port, key):
+            assert bridge.full
+        await until(lambda: not bridge.full)
 
 
 # Clients that leave before they are admitted
@@ -573,19 +576,144 @@ def events(log_lines: LogLines) -> list[str]:
 
 
 @pytest.mark.gen_test
-async def test_a_changed_row_holds_for_its_clients_at_once(
-    redis_server: RedisServer, key_file: KeyFile, log_lines: LogLines
-) -> None:
+async def test_a_changed_row_holds_for_its_clients_at_once(redis_server: RedisServer, key_file: KeyFile) -> None:
     key = key_file.create("alice", None, ["candles:*:*"])
     async with started(redis_server.url, keys=KeyWatch(key_file), slow_timeout=0.1) as (_, port):
         with await subscribed(port, key) as client:
             key_file.path.write_text(key_file.path.read_text().replace("candles:*:*", "signals:*:*"))
-            await until(lambda: "key file read anew" in events(log_lines))
+            assert await client.message() == '{"type":"unsubscribed","channels":["candles:BTC-USD:1h"]}'
             await client.send(text('{"action":"subscribe","channels":["candles:ETH-USD:1h","signals:ETH-USD:1h"]}'))
             assert await client.message() == (
                 '{"type":"error","code":"INVALID_CHANNEL","message":"Not permitted: candles:ETH-USD:1h"}'
             )
             assert await client.message() == '{"type":"subscribed","channels":["signals:ETH-USD:1h"]}'
+
+
+# Keys that are narrowed
+
+ALL_CANDLES = text('{"action":"subscribe","channels":["candles:ETH-USD:1h","signals:*:*","candles:BTC-USD:1h"]}')
+LOST = '{"type":"unsubscribed","channels":["candles:BTC-USD:1h","candles:ETH-USD:1h"]}'
+
+
+def edit(file: KeyFile, before: str, after: str) -> None:
+    old = file.path.read_text()
+    assert before in old
+    file.path.write_text(old.replace(before, after))
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_a_narrowed_key_ends_the_subscriptions_that_it_lost_within_two_seconds(
+    redis_server: RedisServer, key_file: KeyFile
+) -> None:
+    key = key_file.create("alice", None, ["candles:*:*", "signals:*:*"])
+    async with started(redis_server.url, keys=KeyWatch(key_file)) as (_, port):
+        with await RawClient.open(port, key, then=ALL_CANDLES) as client:
+            assert '"subscribed"' in await client.message()
+            edit(key_file, "candles:*:*", "candles:SOL-USD:*")
+            began = time.monotonic()
+            assert await client.message() == LOST
+            assert time.monotonic() - began < 2
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_no_event_of_a_channel_that_was_lost_follows_and_those_of_others_do(
+    redis_server: RedisServer, key_file: KeyFile
+) -> None:
+    key = key_file.create("alice", None, ["candles:*:*", "signals:*:*"])
+    async with started(redis_server.url, keys=KeyWatch(key_file), slow_timeout=0.1) as (bridge, port):
+        with await RawClient.open(port, key, then=ALL_CANDLES) as client:
+            assert '"subscribed"' in await client.message()
+            edit(key_file, "candles:*:*", "candles:SOL-USD:*")
+            assert await client.message() == LOST
+            await publish(redis_server, candle(1), (ALERT_SOURCE, ALERT))
+            assert json.loads(await client.message())["type"] == "trade_signal"
+            assert bridge.relay.tallies["candle_close"].relayed == 1
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_every_client_of_a_narrowed_key_is_told_and_no_client_of_another(
+    redis_server: RedisServer, key_file: KeyFile
+) -> None:
+    alice, bob = key_file.create("alice", None, ["candles:*:*"]), key_file.create("bob")
+    async with started(redis_server.url, keys=KeyWatch(key_file), slow_timeout=0.1) as (_, port):
+        with (
+            await subscribed(port, alice) as one,
+            await subscribed(port, alice) as two,
+            await subscribed(port, bob) as b,
+        ):
+            edit(key_file, "candles:*:*", "signals:*:*")
+            for client in (one, two):
+                assert await client.message() == '{"type":"unsubscribed","channels":["candles:BTC-USD:1h"]}'
+            await publish(redis_server, candle(7))
+            assert number(await b.message()) == 7
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_a_wildcard_that_the_key_grants_in_part_only_is_lost(
+    redis_server: RedisServer, key_file: KeyFile
+) -> None:
+    key = key_file.create("alice", None, ["candles:*:*"])
+    subscribe = text('{"action":"subscribe","channels":["candles:*:*","candles:BTC-USD:*"]}')
+    async with started(redis_server.url, keys=KeyWatch(key_file), slow_timeout=0.1) as (_, port):
+        with await RawClient.open(port, key, then=subscribe) as client:
+            assert '"subscribed"' in await client.message()
+            edit(key_file, "candles:*:*", "candles:BTC-USD:*")
+            assert await client.message() == '{"type":"unsubscribed","channels":["candles:*:*"]}'
+            await publish(redis_server, candle(3))
+            assert number(await client.message()) == 3
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_a_key_that_is_widened_again_gives_back_nothing_and_says_nothing(
+    redis_server: RedisServer, key_file: KeyFile
+) -> None:
+    key = key_file.create("alice", None, ["candles:*:*"])
+    watch = KeyWatch(key_file)
+    async with started(redis_server.url, keys=watch, slow_timeout=0.1) as (bridge, port):
+        with await subscribed(port, key) as client:
+            edit(key_file, "candles:*:*", "signals:*:*")
+            assert await client.message() == '{"type":"unsubscribed","channels":["candles:BTC-USD:1h"]}'
+            edit(key_file, "signals:*:*", "candles:*:*")
+            await bridge.refresh_keys()
+            await client.send(frame(PING, b"quiet?"))
+            assert await client.frame() == Frame(PONG, b"quiet?")
+            await client.send(SUBSCRIBE)
+            assert await client.message() == SUBSCRIBED
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_connections_above_a_lowered_limit_are_closed_the_youngest_first(
+    redis_server: RedisServer, key_file: KeyFile
+) -> None:
+    alice, bob = key_file.create("alice", 4), key_file.create("bob")
+    async with started(redis_server.url, keys=KeyWatch(key_file)) as (bridge, port):
+        clients = [await subscribed(port, alice) for _ in range(4)]
+        with await subscribed(port, bob) as his:
+            edit(key_file, "max_connections = 4", "max_connections = 2")
+            began = time.monotonic()
+            for client in clients[2:]:
+                assert await client.frame() == closed(4008, "Connection limit exceeded")
+            assert time.monotonic() - began < 2
+            assert bridge.connection_count(1) == 2
+            await publish(redis_server, candle(1))
+            for client in (*clients[:2], his):
+                assert number(await client.message()) == 1
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_a_limit_that_is_raised_again_admits_at_once_and_says_nothing(
+    redis_server: RedisServer, key_file: KeyFile
+) -> None:
+    key = key_file.create("alice", 1)
+    async with started(redis_server.url, keys=KeyWatch(key_file), slow_timeout=0.1) as (bridge, port):
+        with await subscribed(port, key) as first:
+            edit(key_file, "max_connections = 1", "max_connections = 2")
+            await bridge.refresh_keys()
+            with await subscribed(port, key):
+                await first.send(frame(PING, b"quiet?"))
+                assert await first.frame() == Frame(PONG, b"quiet?")
 
 
 # The heartbeat
@@ -756,6 +884,31 @@ async def test_a_slow_client_gets_the_answers_to_its_own_messages(
         assert received[-1] == '{"type":"unsubscribed","channels":["candles:BTC-USD:1h"]}'
     await until(lambda: held(bridge) == NOTHING_HELD)
     log_lines.take("slow client lost frames")
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.usefixtures("small_send_buffer")
+@pytest.mark.bridge(max_buffered_bytes=100_000)
+async def test_past_the_budget_of_all_clients_the_slow_one_that_was_waited_for_longest_is_reset(
+    http_port: int, key: str, redis_server: RedisServer, bridge: WebSocketBridge, log_lines: LogLines
+) -> None:
+    with (
+        await subscribed(http_port, key) as healthy,
+        await subscribed(http_port, key, receive_buffer=4096) as early,
+    ):
+        # In small batches: one takes no more than its part of the budget.
+        await fill(redis_server, healthy, 1000, at_once=50)
+        assert bridge.slow_rule.aborted == 0
+        with await subscribed(http_port, key, receive_buffer=4096) as late:
+            await fill(redis_server, healthy, 1500, at_once=50)
+            assert (bridge.slow_rule.aborted, len(bridge.connections)) == (1, 2)
+            assert bridge.slow_rule.buffered <= 100_000
+            with pytest.raises(ConnectionResetError):
+                await early.rest()
+            assert number(await late.message()) == 0
+    await until(lambda: held(bridge) == NOTHING_HELD)
+    for _ in range(2):
+        log_lines.take("slow client lost frames")
 
 
 # Compression
@@ -984,15 +1137,47 @@ async def test_start_may_be_called_twice_and_subscribes_once(
 
 
 @pytest.mark.gen_test(timeout=10)
-async def test_a_bridge_that_waits_for_redis_can_be_stopped(log_lines: LogLines) -> None:
+async def test_start_returns_after_a_stop_while_redis_is_away(log_lines: LogLines) -> None:
     bridge = WebSocketBridge(
         redis_url=f"redis://127.0.0.1:{free_port()}", exchange_id=1, exchange_name="coinbase", keys=keys("one")
     )
     starting = asyncio.create_task(bridge.start())
     await bridge.first_try()
+    assert not starting.done()
     await bridge.stop()
+    await starting
+    assert not bridge.ready
+    log_lines.take("source down: trying again until it is back")
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_a_bridge_that_was_stopped_while_redis_was_away_can_be_started(
+    redis_binary: str, log_lines: LogLines
+) -> None:
+    server = RedisServer(redis_binary)
+    bridge = WebSocketBridge(redis_url=server.url, exchange_id=1, exchange_name="coinbase", keys=keys("one"))
+    starting = asyncio.create_task(bridge.start())
+    await bridge.first_try()
+    await bridge.stop()
+    await starting
+    with server:
+        await bridge.start()
+        assert bridge.ready
+        await bridge.stop()
+    log_lines.take("source down: trying again until it is back")
+    log_lines.take("source up again: events published meanwhile are lost")
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_a_start_that_is_cancelled_leaves_a_bridge_that_can_be_stopped(log_lines: LogLines) -> None:
+    bridge = WebSocketBridge(
+        redis_url=f"redis://127.0.0.1:{free_port()}", exchange_id=1, exchange_name="coinbase", keys=keys("one")
+    )
+    starting = asyncio.create_task(bridge.start())
+    await bridge.first_try()
     starting.cancel()
     await asyncio.wait([starting])
+    await bridge.stop()
     log_lines.take("source down: trying again until it is back")
 
 
@@ -1038,6 +1223,21 @@ async def test_a_task_that_ends_by_a_fault_of_ours_is_a_failure(redis_server: Re
     async with started(redis_server.url, keys=FailingKeys(keys("one").ring), slow_timeout=0.1) as (bridge, _):
         with pytest.raises(RuntimeError, match="a fault of ours"):
             await bridge.failure()
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_start_raises_what_a_task_has_failed_with_while_redis_is_away(log_lines: LogLines) -> None:
+    bridge = WebSocketBridge(
+        redis_url=f"redis://127.0.0.1:{free_port()}",
+        exchange_id=1,
+        exchange_name="coinbase",
+        keys=FailingKeys(keys("one").ring),
+        limits=Limits(slow_timeout=0.1),
+    )
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        await bridge.start()
+    await bridge.stop()
+    log_lines.take("source down: trying again until it is back")
 
 
 @pytest.mark.gen_test

@@ -88,6 +88,7 @@ async def test_a_connection_holds_a_place_a_cohort_and_a_slot_of_the_heartbeat(
             "heartbeats": 1,
             "slow": 0,
             "tasks": 1,
+            "buffered": 0,
         }
 
 

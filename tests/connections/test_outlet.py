@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 import tornado.ioloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tornado.iostream import IOStream
 
 from tests.support.raw import PATIENCE, PONG, TEXT, Frame, RawClient, tcp_pair, until
@@ -29,11 +31,11 @@ class Clock:
 class Line:
     """An outlet on a real connection, its peer, and the outlets that were reported as slow."""
 
-    def __init__(self, near: socket.socket, peer: RawClient) -> None:
+    def __init__(self, near: socket.socket, peer: RawClient, rule: SlowRule | None = None) -> None:
         self.near = near
         self.peer = peer
         self.stream = IOStream(near)
-        self.rule = SlowRule(skip_bytes=65_536, abort_bytes=262_144, timeout=30.0)
+        self.rule = rule or SlowRule(skip_bytes=65_536, abort_bytes=262_144, timeout=30.0)
         self.clock = Clock()
         self.slow: list[Outlet] = []
         self.outlet = Outlet(self.stream, self.rule, clock=self.clock, on_slow=self.slow.append)
@@ -452,3 +454,187 @@ async def test_finishing_towards_a_peer_that_has_gone_raises_nothing(line: Line)
 async def test_finishing_after_the_close_raises_nothing(line: Line) -> None:
     line.stream.close()
     line.outlet.finish()
+
+
+# The budget of all clients together
+
+
+@contextlib.contextmanager
+def lines(count: int, budget: int) -> Iterator[list[Line]]:
+    """Give outlets with a common rule, whose kernels take no more."""
+    rule = SlowRule(skip_bytes=65_536, abort_bytes=262_144, timeout=30.0, budget=budget)
+    with contextlib.ExitStack() as stack:
+        made = [Line(*stack.enter_context(tcp_pair()), rule) for _ in range(count)]
+        for line in made:
+            line.clog()
+        yield made
+        for line in made:
+            line.outlet.abort()
+    assert_nothing_buffered(rule)
+
+
+def assert_nothing_buffered(rule: SlowRule) -> None:
+    assert (rule.buffered, len(rule.waiting)) == (0, 0)
+
+
+@pytest.mark.gen_test
+async def test_what_is_buffered_for_all_clients_is_counted() -> None:
+    with lines(3, budget=1_000_000) as (one, two, three):
+        one.outlet.write(b"\0" * 10_000)
+        two.outlet.write(b"\0" * 20_000)
+        one.outlet.write(b"\0" * 5_000)
+        assert one.rule.buffered == 35_000
+        assert list(one.rule.waiting) == [one.outlet, two.outlet]
+        assert three.outlet not in one.rule.waiting
+
+
+@pytest.mark.gen_test
+async def test_up_to_the_budget_nobody_is_disconnected() -> None:
+    with lines(2, budget=100_000) as (one, two):
+        one.outlet.write(b"\0" * 50_000)
+        two.outlet.write(b"\0" * 50_000)
+        assert not one.stream.closed()
+        assert not two.stream.closed()
+
+
+@pytest.mark.gen_test
+async def test_past_the_budget_the_client_that_was_waited_for_longest_goes_and_the_others_keep_theirs() -> None:
+    with lines(3, budget=100_000) as (one, two, three):
+        one.outlet.write(b"\0" * 40_000)
+        two.outlet.write(b"\0" * 40_000)
+        one.outlet.write(b"\0" * 10_000)
+
+        three.outlet.write(b"\0" * 20_000)
+
+        assert [line.stream.closed() for line in (one, two, three)] == [True, False, False]
+        assert [line.outlet.buffered for line in (one, two, three)] == [0, 40_000, 20_000]
+        assert (one.rule.buffered, one.rule.aborted) == (60_000, 1)
+        assert (one.outlet.cut_off, one.outlet.aborted_for) == (True, "too slow")
+        with pytest.raises(ConnectionResetError):
+            await one.peer.rest()
+
+
+@pytest.mark.gen_test
+async def test_as_many_clients_go_as_the_budget_demands() -> None:
+    with lines(4, budget=100_000) as (*early, last):
+        for line in early:
+            line.outlet.write(b"\0" * 30_000)
+        last.outlet.write(b"\0" * 65_000)
+        assert [line.stream.closed() for line in (*early, last)] == [True, True, False, False]
+
+
+@pytest.mark.gen_test
+async def test_a_client_alone_past_the_budget_goes_itself() -> None:
+    with lines(2, budget=100_000) as (one, two):
+        one.outlet.write(b"\0" * 100_001)
+        assert (one.stream.closed(), two.stream.closed()) == (True, False)
+        assert_nothing_buffered(one.rule)
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_has_read_everything_goes_to_the_back_of_the_queue() -> None:
+    with lines(2, budget=1_000_000) as (one, two):
+        clogged = one.clog()
+        one.outlet.write(b"\0" * 1_000)
+        two.outlet.write(b"\0" * 1_000)
+        await one.read(clogged + 1_000)
+        await until(lambda: one.outlet.buffered == 0)
+        one.clog()
+        one.outlet.write(b"\0" * 1_000)
+        assert list(one.rule.waiting) == [two.outlet, one.outlet]
+
+
+@pytest.mark.gen_test
+async def test_a_batch_of_the_hub_past_the_budget_reaches_the_clients_that_read() -> None:
+    rule = SlowRule(skip_bytes=65_536, abort_bytes=262_144, timeout=30.0, budget=50_000)
+    with tcp_pair() as (near, peer), tcp_pair() as (other_near, other_peer):
+        slow, healthy = Line(near, peer, rule), Line(other_near, other_peer, rule)
+        healthy.outlet.cohort = slow.cohort
+        slow.cohort.place(healthy.outlet)
+        slow.clog()
+        for number in range(400):
+            slow.cohort.write(frames.text(b"%03d" % number * 60), 1)
+            assert await other_peer.frame() == Frame(TEXT, b"%03d" % number * 60)
+        assert (slow.stream.closed(), healthy.stream.closed()) == (True, False)
+        healthy.outlet.abort()
+    assert_nothing_buffered(rule)
+
+
+@pytest.mark.gen_test
+async def test_a_handshake_that_is_still_going_out_counts_until_it_is_out() -> None:
+    rule = SlowRule(65_536, 262_144, 30)
+    with tcp_pair() as (near, peer):
+        stream = IOStream(near)
+        stream.write(b"h" * 400_000)
+        outlet = Outlet(stream, rule, clock=Clock(), on_slow=lambda _: None)
+        assert list(rule.waiting) == [outlet]
+        outlet.finish()
+        await peer.rest()
+        await until(lambda: not rule.waiting)
+        assert_nothing_buffered(rule)
+        stream.close()
+
+
+OPERATIONS = ("write", "batch", "pong", "read", "turn", "finish", "abort", "abort_slow", "reset", "close")
+
+
+async def operate(line: Line, operation: str, size: int) -> None:
+    match operation:
+        case "write":
+            line.outlet.write(b"\0" * size)
+        case "batch":
+            line.cohort.write(b"\0" * size, 1)
+        case "pong":
+            line.outlet.pong(b"x" * (size % 126))
+        case "read":
+            with contextlib.suppress(OSError):
+                line.peer.socket.recv(size)
+        case "turn":
+            for _ in range(3):
+                await asyncio.sleep(0)
+        case "finish":
+            line.outlet.finish()
+        case "abort":
+            line.outlet.abort()
+        case "abort_slow":
+            line.outlet.abort_slow()
+        case "reset":
+            if line.peer.socket.fileno() >= 0:
+                line.peer.reset()
+        case "close":
+            line.stream.close()
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from(OPERATIONS), st.integers(0, 120_000)), max_size=25),
+    st.integers(1, 400_000),
+)
+def test_whatever_happens_the_budget_holds_and_nothing_is_left_of_it_at_the_end(
+    operations: list[tuple[int, str, int]], budget: int
+) -> None:
+    async def carry_out() -> None:
+        rule = SlowRule(skip_bytes=65_536, abort_bytes=262_144, timeout=30.0, budget=budget)
+        with contextlib.ExitStack() as stack:
+            made = [Line(*stack.enter_context(tcp_pair()), rule) for _ in range(3)]
+            for number, operation, size in operations:
+                await operate(made[number], operation, size)
+                assert rule.buffered == sum(line.outlet.buffered for line in made) <= budget
+                assert set(rule.waiting) == {line.outlet for line in made if line.outlet.buffered}
+            for line in made:
+                if line.peer.socket.fileno() >= 0 and not line.stream.closed():
+                    await drained(line)
+                line.stream.close()
+            await until(lambda: not rule.waiting)
+            assert_nothing_buffered(rule)
+
+    asyncio.run(carry_out())
+
+
+async def drained(line: Line) -> None:
+    """Read as the peer until nothing is buffered, or the connection has ended."""
+    async with asyncio.timeout(PATIENCE):
+        while line.outlet.buffered:
+            with contextlib.suppress(OSError):
+                line.peer.socket.recv(65_536)
+            await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 import websockets
@@ -30,13 +31,13 @@ from tests.support.raw import (
 )
 from tornado_bridge.connections import websocket
 from tornado_bridge.connections.outlet import Outlet, SlowRule
-from tornado_bridge.connections.websocket import WebSocket
+from tornado_bridge.connections.websocket import FLOOD_BURST, WebSocket
 
 
 class Served:
     """A WebSocket on a real connection, its peer, and the messages and events that were reported."""
 
-    def __init__(self, near: socket.socket, peer: RawClient, window: int | None) -> None:
+    def __init__(self, near: socket.socket, peer: RawClient, window: int | None, budget: float) -> None:
         self.peer = peer
         self.stream = IOStream(near)
         rule = SlowRule(65_536, 262_144, 30)
@@ -51,6 +52,7 @@ class Served:
             on_text=self.on_text,
             on_pong=self.on_pong,
             on_closing=self.on_closing,
+            budget=budget,
         )
         self.run = asyncio.create_task(self.websocket.run())
 
@@ -71,10 +73,10 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(*, window: int | None = None) -> AsyncIterator[Served]:
+async def serving(*, window: int | None = None, budget: float = FLOOD_BURST) -> AsyncIterator[Served]:
     """Serve one peer. Afterwards the peer goes, and the WebSocket must end."""
     with tcp_pair(send_buffer=65_536, receive_buffer=65_536) as (near, peer):
-        served = Served(near, peer, window)
+        served = Served(near, peer, window, budget)
         try:
             yield served
         finally:
@@ -148,7 +150,7 @@ async def test_a_message_of_64_kib_is_handed_on() -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize(("size", "count", "most"), [(0, 30_000, 64), (16_384, 100, 1)])
 async def test_a_flooding_peer_leaves_every_other_task_its_turn(size: int, count: int, most: int) -> None:
-    async with serving() as served:
+    async with serving(budget=100_000) as served:
         flood = asyncio.create_task(served.peer.send(frame(TEXT, b"x" * size) * count))
         handed_on = 0
         while len(served.texts) < count:
@@ -381,6 +383,137 @@ async def test_a_peer_that_sends_a_mebibyte_after_a_close_is_not_cut_off_for_it(
         await served.peer.send(b"\0" * (1 << 20))
         assert await served.peer.rest() == b"\x88\x12\x0f\xa1API key required"
         assert not served.run.done()
+
+
+# Floods
+
+
+FLOODED = closed(1008, "Too many messages")
+
+
+async def outcome(served: Served) -> Frame | None:
+    """Return the close frame that the peer gets, None if the connection lasts until everything has been read."""
+    # The first may be answered in the read that uses up the budget. The second comes after it.
+    for end in (b"end", b"very end"):
+        await served.peer.send(frame(PING, end))
+        while (received := await served.peer.frame()) != Frame(PONG, end):
+            if received.opcode == CLOSE:
+                return received
+    return None
+
+
+TINY = {
+    "text": frame(TEXT),
+    "ping": frame(PING),
+    "pong": frame(PONG),
+    "message of two fragments": frame(TEXT, final=False) + frame(CONTINUATION),
+}
+
+
+@pytest.fixture
+def no_refill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass for the budget, so that the machine's speed does not count."""
+    monkeypatch.setattr(websocket, "FLOOD_RATE", 0.0)
+
+
+@pytest.mark.gen_test
+@pytest.mark.usefixtures("no_refill")
+@pytest.mark.parametrize("kind", TINY)
+async def test_a_peer_that_sends_more_than_2000_frames_at_once_is_disconnected(kind: str) -> None:
+    async with serving() as served:
+        await served.peer.send(TINY[kind] * 2_010)
+        assert await outcome(served) == FLOODED
+
+
+@pytest.mark.gen_test
+@pytest.mark.usefixtures("no_refill")
+@pytest.mark.parametrize("kind", ["text", "ping", "pong"])
+async def test_a_peer_that_sends_1990_frames_at_once_is_not(kind: str) -> None:
+    async with serving() as served:
+        await served.peer.send(TINY[kind] * 1_990)
+        assert await outcome(served) is None
+
+
+@pytest.mark.gen_test
+@pytest.mark.usefixtures("no_refill")
+async def test_empty_fragments_without_end_are_a_flood_too() -> None:
+    async with serving() as served:
+        await served.peer.send(frame(TEXT, final=False) + frame(CONTINUATION, final=False) * 2_010)
+        assert await outcome(served) == FLOODED
+
+
+@pytest.mark.gen_test
+@pytest.mark.usefixtures("no_refill")
+@pytest.mark.parametrize(("count", "end"), [(110, None), (120, FLOODED)])
+async def test_each_4_kib_count_as_one_frame_more(count: int, end: Frame | None) -> None:
+    # A message of 64 KiB costs a little more than 17.
+    async with serving() as served:
+        await served.peer.send(frame(TEXT, b"x" * 65_536) * count)
+        assert await outcome(served) == end
+
+
+@pytest.mark.gen_test
+@pytest.mark.usefixtures("no_refill")
+@pytest.mark.parametrize(("count", "end"), [(110, None), (130, FLOODED)])
+async def test_each_4_kib_that_a_message_inflates_to_count_as_one_frame_more(count: int, end: Frame | None) -> None:
+    async with serving(window=12) as served:
+        await served.peer.send(compressed(b"x" * 65_536) * count)
+        assert await outcome(served) == end
+
+
+@pytest.mark.gen_test
+@pytest.mark.usefixtures("no_refill")
+@pytest.mark.parametrize("step", [1, 7, 8_192])
+async def test_a_message_costs_the_same_in_whatever_pieces_it_comes(step: int) -> None:
+    async with serving() as served:
+        whole = frame(TEXT, b"x" * 8_186)
+        for start in range(0, len(whole), step):
+            await served.peer.send(whole[start : start + step])
+        await until(lambda: served.texts)
+        await until(lambda: abs(served.websocket._credit - (2_000 - 1 - 8_194 / 4_096)) < 1e-6)
+
+
+@pytest.mark.gen_test
+async def test_the_budget_comes_back_by_100_frames_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(websocket, "time", SimpleNamespace(monotonic=lambda: now))
+    async with serving() as served:
+        await served.peer.send(frame(PONG) * 1_900)
+        await until(lambda: served.pongs == 1_900)
+        now += 3
+        await served.peer.send(frame(PONG) * 350)
+        await until(lambda: served.pongs == 2_250)
+        assert not served.websocket.closing
+        await served.peer.send(frame(PONG) * 100)
+        assert await served.peer.frame() == FLOODED
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("size", [60, 65_536])
+async def test_a_peer_at_the_rate_that_is_allowed_goes_on_for_ever(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    now = 1000.0
+    monkeypatch.setattr(websocket, "time", SimpleNamespace(monotonic=lambda: now))
+    message = frame(TEXT, b"x" * size)
+    async with serving() as served:
+        # The burst that the rate limit allows, then two minutes of 300 messages per minute.
+        await served.peer.send(message * 50)
+        await until(lambda: len(served.texts) == 50)
+        for _ in range(120):
+            now += 1
+            served.texts.clear()
+            await served.peer.send(message * 5)
+            await until(lambda: len(served.texts) == 5 or served.websocket.closing)
+        assert not served.websocket.closing
+
+
+@pytest.mark.gen_test
+@pytest.mark.usefixtures("no_refill")
+async def test_a_disconnected_flood_knows_why() -> None:
+    async with serving(budget=10) as served:
+        await served.peer.send(frame(PONG) * 100)
+        assert await served.peer.frame() == FLOODED
+        assert served.websocket.ended_by == (1008, "Too many messages")
+        assert served.closings == 1
 
 
 # Ends without a close

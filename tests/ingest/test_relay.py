@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from tests.support.servers import LogLines
 from tests.support.subscriber import Subscriber
 from tornado_bridge import Envelope, Event, EventType, InvalidEvent, envelope_schema, hookimpl
+from tornado_bridge.ingest import relay
 from tornado_bridge.ingest.relay import Relay, Tally
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.registry import Registry
@@ -274,7 +275,9 @@ def test_relayed_events_are_counted() -> None:
 
 
 @pytest.mark.slow
-def test_more_source_channels_than_are_remembered_are_still_relayed() -> None:
+def test_more_source_channels_than_are_remembered_are_still_relayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A busy machine may stop the test in the middle of one of so many calls, which would be logged.
+    monkeypatch.setattr(relay, "SLOW_CALL", 60.0)
     bridge = Bridge()
     names = [f"{number:06}".translate(str.maketrans("0123456789", "abcdefghij")) for number in range(65_537)]
     bridge.read((f"notes:1:{name}".encode(), b'{"text":""}') for name in names)

@@ -25,6 +25,7 @@ from tests.support import raw
 from tests.support.raw import RawClient
 from tests.support.servers import CANDLE_SOURCE, RedisServer
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.connections import wrong_keys
 from tornado_bridge.connections.dialogue import Answer
 from tornado_bridge.keys import Key, KeyRing
 from tornado_bridge.web import app
@@ -226,6 +227,8 @@ def door(
         return answer(text, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(bridge._dialogue, "answer", answer_or_fail)
+    # All clients come from one address. Each wrong key is answered at once, however many there are.
+    monkeypatch.setattr(wrong_keys, "FREE_TRIES", 10**9)
     server, port = app.serve(bridge, host="127.0.0.1", port=0, max_handshakes=2 * AT_ONCE)
     assert isinstance(server, app.Doorway)
     yield server, port

@@ -73,6 +73,7 @@ def test_the_reason_of_a_close_frame_is_utf_8() -> None:
         ("GOING_AWAY", 1001),
         ("PROTOCOL_ERROR", 1002),
         ("INVALID_DATA", 1007),
+        ("POLICY_VIOLATION", 1008),
         ("MESSAGE_TOO_BIG", 1009),
         ("INTERNAL_ERROR", 1011),
         ("UNAUTHORIZED", 4001),
@@ -84,7 +85,7 @@ def test_the_close_codes_are_those_of_the_contract(name: str, code: int) -> None
 
 
 def test_there_is_no_other_close_code() -> None:
-    assert len(frames.CloseCode) == 8
+    assert len(frames.CloseCode) == 9
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 100_000])

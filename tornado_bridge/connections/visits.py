@@ -42,12 +42,16 @@ class Visits:
         if _logger.isEnabledFor(logging.INFO):
             code, reason = connection.websocket.ended_by or (None, connection.outlet.aborted_for or "connection lost")
             seconds = round(time.monotonic() - connection.began, 1)
+            # A client chooses its own close code from thousands. They would be as many different lines.
             self._log.info(
                 "client left",
-                varying={"seconds": seconds, **self._from(connection.address)},
+                varying={
+                    "code": None if code is None else int(code),
+                    "seconds": seconds,
+                    **self._from(connection.address),
+                },
                 key=connection.allowance.key.name,
-                code=None if code is None else int(code),
-                reason=reason,
+                reason=reason or "closed by the client",
             )
 
     def _from(self, address: str) -> dict[str, str]:

@@ -23,9 +23,9 @@ LINGER = 0.2
 # Bytes that are read and thrown away in that time.
 LINGER_BYTES = 1 << 20
 
-
-# A client may send this many frames at once, and this many per second in the long run. Each 4 KiB, as sent and as
-# inflated, count as a frame more. The rate limit allows 300 messages per minute, so only a flood comes near.
+# A client may send this many frames at once, and this many per second in the long run. Each 4 KiB, as sent or as
+# inflated, counts as one frame more. The rate limit allows 300 messages per minute. At 64 KiB each they cost 85 per
+# second, so only a flood exceeds this.
 FLOOD_BURST = 2_000.0
 FLOOD_RATE = 100.0
 _FLOOD_BYTES = 4_096
@@ -36,7 +36,8 @@ class WebSocket:
 
     `on_text` is called with each message and `on_pong` at each pong. `on_closing` is called once, before a close frame
     goes out, since no data may follow that frame. None of them may wait. A client that sends more than `budget` frames
-    at once is disconnected. `ended_by` is the close code and reason that ended the connection, or None.
+    at once is disconnected. `ended_by` is the close code and reason that ended the connection, or None. It has the code
+    of a client's own close frame, but not its reason.
     """
 
     __slots__ = (
@@ -44,10 +45,12 @@ class WebSocket:
         "_credit",
         "_credited",
         "_linger",
+        "_max_message",
         "_on_closing",
         "_on_pong",
         "_on_text",
         "_outlet",
+        "_paid",
         "_reader",
         "_stream",
         "closing",
@@ -72,6 +75,9 @@ class WebSocket:
         self._on_pong = on_pong
         self._on_closing = on_closing
         self._linger: asyncio.TimerHandle | None = None
+        self._max_message = max_message
+        # Bytes that were charged as they came, and that no message has been made from yet.
+        self._paid = 0
         self._budget = self._credit = budget
         self._credited = time.monotonic()
         self.closing = False
@@ -116,10 +122,16 @@ class WebSocket:
         except ProtocolError as error:
             self.close(error.code, error.reason)
             return
-        self._charge(self._reader.frames - frames_before + (len(data) + handled) / _FLOOD_BYTES)
+        self._charge(self._reader.frames - frames_before, len(data), handled)
 
-    def _charge(self, cost: float) -> None:
-        """Take the cost of a read off the client's budget, and disconnect the client when it is used up."""
+    def _charge(self, count: int, sent: int, handled: int) -> None:
+        """Take the cost of a read off the client's budget, and disconnect the client when it is used up.
+
+        The read brought `count` frames in `sent` bytes. `handled` is the size of the messages that it completed.
+        """
+        inflated = max(0, handled - self._paid - sent)
+        self._paid = min(self._max_message, max(0, self._paid + sent - handled))
+        cost = count + (sent + inflated) / _FLOOD_BYTES
         now = time.monotonic()
         self._credit = min(self._budget, self._credit + (now - self._credited) * FLOOD_RATE) - cost
         self._credited = now
@@ -136,22 +148,22 @@ class WebSocket:
         elif received.opcode is Opcode.PONG:
             self._on_pong()
         else:
-            self.close(received.code, echo=received.text)
+            self.close(received.code)
 
     def _on_binary(self, payload: bytes) -> None:
         """Take a binary message as its UTF-8 text (docs/protocol.md section 1)."""
         self._on_text(utf8(payload))
 
-    def close(self, code: int | None, reason: str = "", *, echo: str = "") -> None:
+    def close(self, code: int | None, reason: str = "") -> None:
         """Send a close frame. The connection ends within LINGER seconds, and nothing more is processed.
 
         Bytes that still come are read and thrown away. Otherwise the kernel would reset the connection, and the close
-        frame might not arrive. `echo` is the reason of the client's own close frame, which is not sent back.
+        frame might not arrive.
         """
         if self.closing:
             return
         self.closing = True
-        self.ended_by = code, reason or echo
+        self.ended_by = code, reason
         self._on_closing()
         self._outlet.write(frames.close(code, reason))
         self._outlet.finish()
