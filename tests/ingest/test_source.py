@@ -880,8 +880,10 @@ async def send_events_alone(reader: asyncio.StreamReader, writer: asyncio.Stream
         if command[0] == b"CLIENT":
             writer.write(b"+OK\r\n")
         elif command[0] == b"SUBSCRIBE":
-            for _ in range(200):
+            while not writer.is_closing():
                 writer.write(EVENT)
+                # Raises ConnectionError once the source has gone.
+                await writer.drain()
                 await asyncio.sleep(0.02)
 
 

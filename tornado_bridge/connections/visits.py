@@ -41,12 +41,13 @@ class Visits:
     def log_departure(self, connection: Connection) -> None:
         if _logger.isEnabledFor(logging.INFO):
             code, reason = connection.websocket.ended_by or (None, connection.outlet.aborted_for or "connection lost")
+            code = None if code is None else int(code)
             seconds = round(time.monotonic() - connection.began, 1)
             # A client chooses its own close code from thousands. They would be as many different lines.
             self._log.info(
                 "client left",
                 varying={
-                    "code": None if code is None else int(code),
+                    "code": code,
                     "seconds": seconds,
                     **self._from(connection.address),
                 },
