@@ -1,0 +1,1 @@
+"""Attacks on a real `tornado-bridge serve`, and what it must keep up during each."""
