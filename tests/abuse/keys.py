@@ -89,7 +89,8 @@ class Guesses:
                 with await connect(self._port) as client:
                     await client.send(handshake(f"tb_guess{self.tried}"))
                     await client.response()
-                    self.answered += (await client.frame()).opcode == CLOSE
+                    answer = await client.frame()
+                    self.answered += answer.opcode == CLOSE
             except (OSError, EOFError):
                 await asyncio.sleep(0)
 
@@ -109,7 +110,7 @@ async def wrong_keys_without_end(seconds: float) -> list[Check]:
         elapsed = time.monotonic() - start
         for task in tasks:
             task.cancel()
-        print(await asyncio.gather(*tasks, return_exceptions=True))
+        await asyncio.gather(*tasks, return_exceptions=True)
         lines = [line for line in under_attack.lines[before:] if "key=good" not in line]
         # The free tries, those that come back meanwhile, and the late answers of each second and of the one under way.
         late = wrong_keys.MAX_WAITING / wrong_keys.DELAY
