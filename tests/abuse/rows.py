@@ -1,5 +1,6 @@
 """The rows of the table: what an attack measured, and the bound that each figure must keep."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,5 +36,7 @@ def row(attack: str, checks: Sequence[Check]) -> str:
 
 
 def _number(value: float, unit: str) -> str:
+    if value == math.inf:
+        return "never"
     text = f"{value:.0f}" if value == int(value) else f"{value:.3g}" if value < 100 else f"{value:.1f}"
     return f"{text} {unit}".rstrip()

@@ -62,4 +62,5 @@ async def wildcards(_: float) -> list[Check]:
     return [
         at_most("table of matches", size / 1e6, 30, "MB"),
         at_most("a change of subscriptions, median", 1e3 * statistics.median(times), 5, "ms"),
+        at_most("and at most", 1e3 * max(times), 25, "ms"),
     ]
