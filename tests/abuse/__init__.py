@@ -1,1 +1,1 @@
-"""Attacks on a real `tornado-bridge serve`, and what it must keep up during each."""
+"""Attacks on a real `tornado-bridge serve`, and the bounds that its figures must keep during each."""

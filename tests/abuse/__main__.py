@@ -1,7 +1,7 @@
-"""Attacks a real server, and prints a table of what it kept up.
+"""Attacks a real server, and prints a table with the figures of each attack and their bounds.
 
-`python -m tests.abuse` runs every attack in about two minutes, `--long` lets each of them last longer, and names of
-rows run these alone. It exits with 1 if a figure breaks its bound.
+`python -m tests.abuse` runs every attack, in less than two minutes. `--long` lets the attacks last for 30 s each, and
+names of rows run these alone. It exits with 1 if a figure breaks its bound. It needs Linux and redis-server.
 """
 
 import argparse
