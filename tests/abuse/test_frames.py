@@ -28,7 +28,7 @@ from tests.abuse.frame_readers import (
 )
 from tests.support.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, frame
 
-STREAMS = int(os.environ.get("TORNADO_BRIDGE_TEST_STREAMS", "250"))
+STREAMS = int(os.environ.get("TORNADO_BRIDGE_TEST_STREAMS", "200"))
 
 RSV1 = 4
 
