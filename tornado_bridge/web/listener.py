@@ -41,8 +41,9 @@ class Listener(HTTPServer):
     def initialize(self, request_callback: Any, *, max_pending: int, **kwargs: Any) -> None:  # type: ignore[override]
         self._max_pending = max_pending
         self._max_per_group = max(1, int(max_pending * SHARE))
-        # The waiting connections with their client group, the one that has been quiet for longest first.
-        self._pending: dict[IOStream, str] = {}
+        # The waiting connections with their client group and Tornado's reader of their requests. The connection that has
+        # been quiet for longest comes first.
+        self._pending: dict[IOStream, tuple[str, Any]] = {}
         self._groups: Counter[str] = Counter()
         # The groups that have their share of the places.
         self._crowded: dict[str, None] = {}
@@ -71,7 +72,7 @@ class Listener(HTTPServer):
         group = group_of(peer_of(address))
         if len(self._pending) >= self._max_pending:
             self._close_quietest(group if group in self._crowded else next(iter(self._crowded), None))
-        self._pending[stream] = group
+        self._pending[stream] = group, None
         self._groups[group] += 1
         if self._groups[group] >= self._max_per_group:
             self._crowded[group] = None
@@ -79,9 +80,9 @@ class Listener(HTTPServer):
 
     def start_request(self, server_conn: Any, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         # Tornado calls this for a new connection, and again each time a request has been answered.
-        group = self._pending.pop(server_conn.stream, None)
-        if group is not None:
-            self._pending[server_conn.stream] = group
+        known = self._pending.pop(server_conn.stream, None)
+        if known is not None:
+            self._pending[server_conn.stream] = known[0], request_conn
         return super().start_request(server_conn, request_conn)
 
     def on_close(self, server_conn: Any) -> None:
@@ -90,14 +91,18 @@ class Listener(HTTPServer):
 
     def _close_quietest(self, group: str | None) -> None:
         """Close the connection that has been quiet for longest, of one group or of all."""
-        quietest = next(stream for stream, its_group in self._pending.items() if group in (None, its_group))
-        self._faults.warning("waiting connection closed: all places for requests are taken")
-        self._forget(quietest)
-        quietest.close()
+        for quietest, (its_group, reader) in self._pending.items():
+            # A reader without a stream has just handed it over: it is an admitted client now.
+            if group in (None, its_group) and (reader is None or reader.stream is not None):
+                self._faults.warning("waiting connection closed: all places for requests are taken")
+                self._forget(quietest)
+                quietest.close()
+                return
 
     def _forget(self, stream: IOStream) -> None:
-        group = self._pending.pop(stream, None)
-        if group is not None:
+        known = self._pending.pop(stream, None)
+        if known is not None:
+            group, _ = known
             self._groups[group] -= 1
             if self._groups[group] < self._max_per_group:
                 self._crowded.pop(group, None)
