@@ -67,6 +67,27 @@ def test_a_piece_of_news_is_said_as_one(throttled: ThrottledLog, log_lines: LogL
     assert lines_of(log_lines) == [{"event": "client refused", "code": 4001, "log_level": "info"}]
 
 
+def test_lines_that_differ_in_what_varies_alone_are_one(
+    throttled: ThrottledLog, clock: Clock, log_lines: LogLines
+) -> None:
+    for number in range(3):
+        throttled.info("client left", varying={"seconds": number}, key="alice")
+    clock.now += 10
+    throttled.info("client left", varying={"seconds": 3}, key="alice")
+
+    assert lines_of(log_lines) == [
+        {"event": "client left", "key": "alice", "seconds": 0, "log_level": "info"},
+        {"event": "client left", "key": "alice", "seconds": 3, "suppressed": 2, "log_level": "info"},
+    ]
+
+
+def test_what_varies_is_not_remembered(throttled: ThrottledLog, clock: Clock, log_lines: LogLines) -> None:
+    for number in range(10_000):
+        throttled.info("client left", varying={"address": f"203.0.113.{number}"}, key="alice")
+
+    assert len(throttled._throttle._faults) == 1
+
+
 def test_a_fault_that_repeats_within_10_seconds_is_said_once(
     throttled: ThrottledLog, clock: Clock, log_lines: LogLines
 ) -> None:

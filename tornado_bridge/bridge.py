@@ -139,13 +139,13 @@ class WebSocketBridge:
             self._stopped.clear()
             work: list[Coroutine[Any, Any, None]] = [self.source.run(), self._beat(), self._watch()]
             self._tasks = [asyncio.create_task(coroutine) for coroutine in work]
-        waiting = [asyncio.create_task(event.wait()) for event in (self.source.subscribed, self._stopped)]
+        subscribed = asyncio.create_task(self.source.subscribed.wait())
         try:
-            await asyncio.wait([*waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            # A stop cancels the tasks, so it ends this too.
+            await asyncio.wait([subscribed, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            subscribed.cancel()
+            await asyncio.gather(subscribed, return_exceptions=True)
         _raise_failures(self._tasks)
 
     async def stop(self) -> None:
