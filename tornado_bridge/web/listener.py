@@ -41,8 +41,8 @@ class Listener(HTTPServer):
     def initialize(self, request_callback: Any, *, max_pending: int, **kwargs: Any) -> None:  # type: ignore[override]
         self._max_pending = max_pending
         self._max_per_group = max(1, int(max_pending * SHARE))
-        # The waiting connections with their client group and Tornado's reader of their requests. The connection that has
-        # been quiet for longest comes first.
+        # The waiting connections with their client group and Tornado's reader of their requests. The one that has been
+        # quiet for longest comes first.
         self._pending: dict[IOStream, tuple[str, Any]] = {}
         self._groups: Counter[str] = Counter()
         # The groups that have their share of the places.
