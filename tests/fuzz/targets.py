@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
-from tornado_bridge.plugins import candle, signals
 
 from tests.support import oracle
 from tests.support.payloads import traces
@@ -157,7 +156,12 @@ def _permits_what_the_key_may_have(text: str) -> None:
 # Event payloads
 
 _PATH = ": $."
-_READ = {*candle.Candle.__struct_encode_fields__, *signals.Alert.__struct_encode_fields__}
+_READ = {
+    name
+    for plugin in Registry().plugins
+    for event_type in plugin.event_types
+    for name in event_type.reads.__struct_encode_fields__
+}
 
 
 def _sentences(causes: Iterable[str]) -> set[str]:
