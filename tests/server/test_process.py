@@ -62,15 +62,6 @@ def _file_limit() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """Give back the signals that a server handles, and then ignores."""
-    handlers = {number: signal.getsignal(number) for number in (*process.STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
     path = tmp_path / "keys.toml"
