@@ -129,6 +129,12 @@ def test_a_rotation_that_cannot_be_printed_is_taken_back(keys: Path) -> None:
     assert KeyFile(keys).read() == before
 
 
+def test_no_key_is_rotated_for_a_closed_output(keys: Path) -> None:
+    before = keys.read_text()
+    assert program(["keys", "rotate", "first", "--api-keys", str(keys)], ">&-").returncode == 1
+    assert keys.read_text() == before
+
+
 def test_the_list_says_which_keys_expire(command: Command, keys: Path) -> None:
     file = KeyFile(keys)
     file.create("later", expires=datetime(9999, 1, 31, tzinfo=UTC))

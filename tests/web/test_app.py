@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
 
 import pytest
 import tornado.ioloop
@@ -21,6 +22,7 @@ from tornado.web import Application, RequestHandler
 from tests.support.raw import RawClient, closed, handshake, until
 from tests.support.servers import LogLines
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.connections.addresses import Network
 from tornado_bridge.connections.connection import Connection
 from tornado_bridge.connections.heartbeat import Pings
 from tornado_bridge.web import app
@@ -30,10 +32,21 @@ SECRET = "never-to-be-seen"
 
 @asynccontextmanager
 async def served(
-    bridge: WebSocketBridge, *, allow_origin: tuple[str, ...] = (), max_handshakes: int = 1000
+    bridge: WebSocketBridge,
+    *,
+    allow_origin: tuple[str, ...] = (),
+    trusted_proxy: tuple[Network, ...] = (),
+    max_handshakes: int = 1000,
 ) -> AsyncIterator[int]:
     """Serve a bridge on a port of its own."""
-    server, port = app.serve(bridge, host="127.0.0.1", port=0, allow_origin=allow_origin, max_handshakes=max_handshakes)
+    server, port = app.serve(
+        bridge,
+        host="127.0.0.1",
+        port=0,
+        allow_origin=allow_origin,
+        trusted_proxy=trusted_proxy,
+        max_handshakes=max_handshakes,
+    )
     try:
         yield port
     finally:
@@ -280,6 +293,37 @@ async def test_the_origin_of_the_server_itself_is_not_allowed(bridge: WebSocketB
 async def test_a_client_without_an_origin_is_admitted_as_it_is_not_a_browser(bridge: WebSocketBridge, key: str) -> None:
     async with served(bridge, allow_origin=("https://app.example",)) as port:
         assert await admitted(port, handshake(key), bridge)
+
+
+# The address of a client
+
+
+@pytest.mark.gen_test
+@pytest.mark.bridge(log_addresses=True)
+@pytest.mark.parametrize("pause", [False, True])
+@pytest.mark.parametrize(
+    ("trusted_proxy", "address"),
+    [((), "127.0.0.1"), ((IPv4Network("127.0.0.0/8"),), "203.0.113.7"), ((IPv4Network("10.0.0.0/8"),), "127.0.0.1")],
+)
+async def test_a_trusted_proxy_names_the_client_on_both_ways_in(
+    bridge: WebSocketBridge,
+    key: str,
+    log_lines: LogLines,
+    caplog: pytest.LogCaptureFixture,
+    pause: bool,
+    trusted_proxy: tuple[Network, ...],
+    address: str,
+) -> None:
+    caplog.set_level(logging.INFO)
+    request = handshake(key, "X-Forwarded-For: 198.51.100.1, 203.0.113.7")
+    async with served(bridge, trusted_proxy=trusted_proxy) as port:
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            # With the pause it is accepted without a byte, and goes Tornado's way.
+            sock.sendall(b"" if pause else request)
+            await asyncio.sleep(0.05)
+            sock.sendall(request if pause else b"")
+            await until(lambda: bridge.connections)
+    assert log_lines.take("client connected")["address"] == address
 
 
 # Health checks of a load balancer
