@@ -236,11 +236,17 @@ class Soak:
             self.outcomes[f"silent: {'cut off' if all(map(is_cut, silent)) else 'still connected'}"] += 1
 
     async def flood(self) -> None:
-        frames = raw.text("x") * 5_000
-        with contextlib.suppress(OSError, TimeoutError), await RawClient.open(self.port, self._flood_key) as client:
-            async with asyncio.timeout(FLOOD_SECONDS):
-                while True:
-                    await asyncio.gather(client.send(frames), client.some())
+        """Send tiny messages without end, and connect again whenever the server has enough of it."""
+        frames = raw.text("x") * 500
+        until = time.monotonic() + FLOOD_SECONDS
+        while time.monotonic() < until:
+            with await RawClient.open(self.port, self._flood_key) as client:
+                reading = asyncio.create_task(self._read_for(client, FLOOD_SECONDS))
+                with contextlib.suppress(OSError, TimeoutError):
+                    while time.monotonic() < until:
+                        await client.send(frames)
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
 
     # Keys, as an operator makes them
 
