@@ -50,7 +50,7 @@ setup(
             "hypothesis>=6.130",
             "pytest>=9,<10",
             "pytest-tornado>=0.8.1",
-            "setuptools<82",
+            "setuptools>=77,<82",
             "uvloop>=0.21",
             "websockets>=15",
         ],
