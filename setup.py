@@ -51,7 +51,7 @@ setup(
             "pytest>=9,<10",
             "pytest-tornado>=0.8.1",
             "pytest-xdist>=3.8",
-            "setuptools<82",
+            "setuptools>=77,<82",
             "uvloop>=0.21",
             "websockets>=15",
         ],
