@@ -1,6 +1,14 @@
 import asyncio
+import contextlib
+import os
 import re
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +21,7 @@ from structlog.testing import capture_logs
 from tests.support.servers import LogLines
 from tests.support.subscriber import Subscriber
 from tornado_bridge import Envelope, Event, EventType, InvalidEvent, envelope_schema, hookimpl
+from tornado_bridge.ingest import quarantine as rules
 from tornado_bridge.ingest import relay
 from tornado_bridge.ingest.relay import Relay, Tally
 from tornado_bridge.logs import ThrottledLog
@@ -21,6 +30,8 @@ from tornado_bridge.stream.hub import Hub
 
 # The payload of every event that goes wrong here holds this text. No log line may hold it.
 CANARY = "canary"
+
+ROOT = Path(__file__).parents[2]
 
 
 class Note(msgspec.Struct):
@@ -95,9 +106,12 @@ def repeat(event: Event[Note]) -> Envelope:
 
 
 class Bridge:
-    """A relay with its plugins, its hub, and one client that subscribes to every channel."""
+    """A relay with its plugins and its hub, and one client that subscribes to everything.
 
-    def __init__(self, transform: Transform = repeat, *others: object) -> None:
+    The test moves `clock`. With `real_time` the real time is added to it.
+    """
+
+    def __init__(self, transform: Transform = repeat, *others: object, real_time: bool = False) -> None:
         registry = Registry([Notes(transform), *others])
         self.hub = Hub(registry.grammar)
         self.client = Subscriber()
@@ -108,7 +122,7 @@ class Bridge:
             self.hub,
             exchange="coinbase",
             log=ThrottledLog(structlog.get_logger("tests"), lambda: self.clock),
-            clock=lambda: self.clock,
+            clock=lambda: self.clock + time.perf_counter() * real_time,
         )
 
     def read(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
@@ -694,7 +708,18 @@ def test_a_call_of_more_than_fifty_milliseconds_is_counted_and_named(log_lines: 
     assert bridge.relay.quarantines["Notes"].slow_calls == 1
 
 
-def test_a_large_payload_does_not_count_as_a_slow_plugin() -> None:
+def test_a_slow_call_puts_the_plugin_under_watch(log_lines: LogLines) -> None:
+    def slow() -> Envelope:
+        bridge.clock += 0.051
+        return Envelope("notes:a", {"text": "hello"})
+
+    bridge = Bridge(fail_at_canary(slow))
+    bridge.send(BAD)
+    log_lines.take("plugin is slow: every client waits for it")
+    assert bridge.relay.quarantines["Notes"].watched
+
+
+def test_the_size_of_a_payload_excuses_a_slow_call() -> None:
     def slow() -> Envelope:
         bridge.clock += 0.14
         return Envelope("notes:a", {"text": "hello"})
@@ -704,15 +729,214 @@ def test_a_large_payload_does_not_count_as_a_slow_plugin() -> None:
     assert bridge.relay.quarantines["Notes"].slow_calls == 0
 
 
-def test_a_plugin_that_blocks_for_two_seconds_is_quarantined_the_second_time(log_lines: LogLines) -> None:
-    def blocking() -> Envelope:
+def test_time_that_passes_while_nothing_runs_is_not_held_against_a_plugin(log_lines: LogLines) -> None:
+    def jump() -> Envelope:
         bridge.clock += 2
         return Envelope("notes:a", {"text": "hello"})
 
-    bridge = Bridge(fail_at_canary(blocking))
-    assert bridge.send(BAD, BAD, HELLO) == [HELLO_FRAME * 2]
+    bridge = Bridge(fail_at_canary(jump))
+    assert bridge.send(BAD, BAD, BAD, HELLO) == [HELLO_FRAME * 4]
     log_lines.take("plugin is slow: every client waits for it")
-    log_lines.take("plugin quarantined: its events are dropped")
+
+
+# Seconds for which a call blocks: a little more than the 1 s that leads to quarantine.
+BLOCKED = 1.05
+
+
+def sleep() -> None:
+    time.sleep(BLOCKED)
+
+
+def sleep_in_many_steps() -> None:
+    end = time.perf_counter() + BLOCKED
+    while time.perf_counter() < end:
+        time.sleep(0.001)
+
+
+def compute() -> None:
+    end = time.thread_time() + BLOCKED
+    while time.thread_time() < end:
+        pass
+
+
+def compute_under_the_interpreter_lock() -> None:
+    end = time.thread_time() + BLOCKED
+    while time.thread_time() < end:
+        # About 0.1 s of C code, twice as much for each letter more. No other thread runs Python code meanwhile.
+        re.match("(a+)+$", "a" * 22 + "b")
+
+
+@pytest.mark.parametrize("block", [sleep, sleep_in_many_steps, compute, compute_under_the_interpreter_lock])
+def test_a_plugin_that_blocks_is_quarantined(block: Callable[[], None], log_lines: LogLines) -> None:
+    bridge = Bridge(fail_at_canary(block), real_time=True)
+    quarantine = bridge.relay.quarantines["Notes"]
+    quarantine.note_slow()
+    for _ in range(20):
+        # One call suffices, unless a busy machine delays the pulse while the plugin sleeps.
+        bridge.send(BAD)
+        if quarantine.closed:
+            break
+    assert quarantine.closed
+    assert {log_lines.take(line["event"])["event"] for line in log_lines.all()} == {
+        "plugin is slow: every client waits for it",
+        "plugin quarantined: its events are dropped",
+    }
+
+
+def close(bridge: Bridge) -> None:
+    """Put the plugin into quarantine."""
+    quarantine = bridge.relay.quarantines["Notes"]
+    while not quarantine.closed:
+        quarantine.note_failure()
+
+
+def test_the_size_of_a_payload_excuses_a_watched_plugin(log_lines: LogLines) -> None:
+    def slow() -> None:
+        compute()
+        bridge.clock += 2
+
+    bridge = Bridge(fail_at_canary(slow))
+    quarantine = bridge.relay.quarantines["Notes"]
+    quarantine.note_slow()
+    # The size excuses 1.2 s, a little more than the call computes.
+    bridge.send(b'{"text":"canary","more":"' + b"x" * 12_000_000 + b'"}')
+    log_lines.take("plugin is slow: every client waits for it")
+    assert not quarantine.closed
+
+
+def test_a_plugin_that_blocks_after_the_pause_stays_in_quarantine(log_lines: LogLines) -> None:
+    bridge = Bridge(fail_at_canary(compute), real_time=True)
+    close(bridge)
+    bridge.clock += 30
+    bridge.send(BAD)
+    log_lines.take("plugin is slow: every client waits for it")
+
+    assert bridge.send(HELLO) == []
+
+
+def test_time_that_passes_after_the_pause_while_nothing_runs_releases_a_plugin(log_lines: LogLines) -> None:
+    def jump() -> Envelope:
+        bridge.clock += 2
+        return Envelope("notes:a", {"text": "hello"})
+
+    bridge = Bridge(fail_at_canary(jump))
+    close(bridge)
+    bridge.clock += 30
+    assert bridge.send(BAD) == [HELLO_FRAME]
+    log_lines.take("plugin is slow: every client waits for it")
+    log_lines.take("plugin released from quarantine", plugin="Notes")
+
+
+@pytest.fixture(autouse=True)
+def quick_end_of_pulses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End the pulse thread with the test that started it, so that no other test sees it."""
+    monkeypatch.setattr(rules, "LINGER", 0.0)
+    yield
+    for pulse in pulses():
+        pulse.join()
+
+
+def pulses() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "plugin-watch"]
+
+
+def open_files() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+def test_a_plugin_that_is_not_slow_is_not_watched() -> None:
+    seen: list[threading.Thread] = []
+    bridge = Bridge(lambda event: seen.extend(pulses()))
+    bridge.send(HELLO, HELLO)
+
+    assert seen == []
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()], ids=repr)
+def test_the_pulse_of_a_watched_plugin_ends_by_itself(error: BaseException, log_lines: LogLines) -> None:
+    seen: list[threading.Thread] = []
+
+    def fault() -> Any:
+        seen.extend(pulses())
+        raise error
+
+    bridge = Bridge(fail_at_canary(fault))
+    bridge.relay.quarantines["Notes"].note_slow()
+    files = open_files()
+    with contextlib.suppress(KeyboardInterrupt):
+        bridge.send(BAD)
+        log_lines.take("plugin failed")
+
+    (pulse,) = seen
+    pulse.join(10)
+    assert not pulse.is_alive()
+    assert open_files() == files
+
+
+# A machine that stalls
+
+
+class Stall:
+    """`tests.support.stalls` as a process."""
+
+    def __init__(self, name: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.stalls", name],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def pause(self, seconds: float) -> None:
+        """Wait until the process has stopped itself, and continue it after so many seconds."""
+        _, status = os.waitpid(self.process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGCONT)
+
+    def result(self) -> tuple[int, str]:
+        """Return the number of slow calls and whether the plugin is `open` or `closed`, once the process has ended."""
+        output, _ = self.process.communicate(timeout=60)
+        slow_calls, state = output.split()
+        return int(slow_calls), state
+
+
+@pytest.fixture
+def stall() -> Iterator[Callable[[str], Stall]]:
+    started: list[Stall] = []
+
+    def start(name: str) -> Stall:
+        started.append(Stall(name))
+        return started[-1]
+
+    yield start
+    for stall in started:
+        stall.process.kill()
+        stall.process.communicate()
+
+
+LINUX = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux counts how often a thread ran, and pins to a CPU"
+)
+
+
+@pytest.mark.parametrize("name", ["stopped", pytest.param("unreported", marks=LINUX)])
+def test_a_process_that_was_stopped_quarantines_no_plugin(name: str, stall: Callable[[str], Stall]) -> None:
+    process = stall(name)
+    for seconds in (0.1, 0.6, 0.6):
+        process.pause(seconds)
+
+    assert process.result() == (3, "open")
+
+
+@LINUX
+def test_a_busy_machine_quarantines_no_plugin(stall: Callable[[str], Stall]) -> None:
+    slow_calls, state = stall("busy").result()
+
+    # Without the neighbours on its CPU no call would be slow.
+    assert slow_calls >= 3
+    assert state == "open"
 
 
 NAMES = st.sampled_from(["text", "Text", "TEXT", "t\\u0065xt", "macdV", "data", "canary", ""])

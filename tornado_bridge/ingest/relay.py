@@ -1,4 +1,4 @@
-"""From the messages of a source to the hub: an event is read, transformed, checked and published."""
+"""The relay: reads the events of a source, has plugins transform them, checks the envelopes and publishes them."""
 
 import dataclasses
 import enum
@@ -14,7 +14,7 @@ from tornado_bridge.errors import InvalidEvent
 from tornado_bridge.events import Envelope, Event
 from tornado_bridge.ingest import decoding
 from tornado_bridge.ingest.decoding import member_names
-from tornado_bridge.ingest.quarantine import PAUSE, SLOW_BYTE, SLOW_CALL, Quarantine
+from tornado_bridge.ingest.quarantine import PAUSE, SLOW_BYTE, SLOW_CALL, Quarantine, Watch
 from tornado_bridge.logs import ThrottledLog
 from tornado_bridge.redaction.firewall import CheckedEnvelope, EnvelopeRefused
 from tornado_bridge.registry import Route
@@ -22,17 +22,17 @@ from tornado_bridge.stream.hub import Hub
 
 log = structlog.get_logger(__name__)
 
-# A plugin that returns more envelopes from one event has failed: an event is not a document.
+# A plugin that returns more envelopes than this for one event has failed.
 MAX_ENVELOPES = 256
 
-# Source channels that are remembered with their route. Beyond them the table is emptied.
+# The relay remembers the route of so many source channels. When the table is full, it is emptied.
 _MAX_SOURCES = 65_536
 
 
 class Outcome(enum.StrEnum):
-    """What became of an event."""
+    """The fate of an event."""
 
-    RELAYED = "relayed"  # the plugin returned envelopes, or none
+    RELAYED = "relayed"  # the plugin returned envelopes or nothing
     INVALID = "invalid"  # the event broke its contract
     FAILED = "failed"  # the plugin raised
     REFUSED = "refused"  # the egress firewall stopped an envelope
@@ -42,7 +42,7 @@ class Outcome(enum.StrEnum):
 
 @dataclasses.dataclass
 class Tally:
-    """How many events of one type had each outcome, and how many envelopes came of them."""
+    """The number of events of one type with each outcome, and the number of envelopes made from them."""
 
     relayed: int = 0
     invalid: int = 0
@@ -59,7 +59,7 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Source:
-    """One source channel with everything that its events need."""
+    """One source channel with all that is needed to relay its events."""
 
     route: Route
     name: str
@@ -75,9 +75,10 @@ class _Source:
 
 
 class Relay:
-    """Relays the messages of one read, in order. An event that fails harms no other.
+    """Relays the messages of one read in their order. An event that fails does not affect the others.
 
     `exchange` is the configured name of the bridge's exchange. `clock` is monotonic, in seconds.
+    `cpu` returns the CPU time of the calling thread, in seconds.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Relay:
         exchange: str,
         log: ThrottledLog,
         clock: Callable[[], float] = time.perf_counter,
+        cpu: Callable[[], float] = time.thread_time,
     ) -> None:
         self._routes = routes
         self._hub = hub
@@ -95,14 +97,15 @@ class Relay:
         self._log = log
         self._sources: dict[bytes, _Source | None] = {}
         self._clock = clock
+        self._watch = Watch(cpu)
         self.quarantines = {route.plugin.name: Quarantine(clock) for route in routes}
         self.tallies = {route.event_type.name: Tally() for route in routes}
         self._declared = {route.event_type.name: member_names(route.event_type.reads) for route in routes}
-        # Events on a source channel that no event type declares.
+        # The number of events whose source channel is not declared by any event type.
         self.unrouted = 0
 
     def relay(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """Relay source channels with their payloads to the hub. The hub's `flush` sends what came of them."""
+        """Relay pairs of a source channel and a payload to the hub. The hub sends the frames on its next `flush`."""
         sources = self._sources
         for name, payload in messages:
             try:
@@ -112,8 +115,8 @@ class Relay:
             if source is None:
                 self.unrouted += 1
                 self._log.warning("event dropped", cause="its source channel is of no declared form")
-            elif source.quarantine.closed and not source.quarantine.admits():
-                source.tally.quarantined += 1
+            elif source.quarantine.watched:
+                self._relay_watched(source, payload)
             else:
                 self._relay(source, payload)
 
@@ -124,7 +127,7 @@ class Relay:
         return source
 
     def _resolve(self, name: bytes) -> _Source | None:
-        """Look up the route of a source channel."""
+        """Return a source channel with its route, or None if no event type declares it."""
         try:
             text = name.decode()
         except UnicodeDecodeError:
@@ -147,6 +150,17 @@ class Relay:
                 )
         return None
 
+    def _relay_watched(self, source: _Source, payload: bytes) -> None:
+        """Relay an event if its plugin may get one, and measure the call."""
+        if not source.quarantine.admits():
+            source.tally.quarantined += 1
+            return
+        self._watch.begin()
+        try:
+            self._relay(source, payload)
+        finally:
+            self._watch.end()
+
     def _relay(self, source: _Source, payload: bytes) -> None:
         quarantine = source.quarantine
         checked: Sequence[CheckedEnvelope] = ()
@@ -157,19 +171,19 @@ class Relay:
             checked = _check(source, source.transform(self._read(source, payload)))
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # one event: whatever a plugin raises costs its event, nothing else
+        except BaseException as error:  # a plugin may raise anything: it costs this event only
             failed = self._note(source, error)
         else:
             source.tally.relayed += 1
             source.tally.envelopes += len(checked)
         seconds = self._clock() - started
         if failed or seconds > SLOW_CALL or quarantine.closed:
-            self._judge(source, failed, max(0.0, seconds - len(payload) * SLOW_BYTE))
+            self._judge(source, failed, seconds, len(payload) * SLOW_BYTE)
         for envelope in checked:
             self._hub.publish(envelope)
 
     def _read(self, source: _Source, payload: bytes) -> Event[Any]:
-        """Return the event of a payload. Raises InvalidEvent if it does not fit what the event type reads."""
+        """Return the event of a payload. Raises InvalidEvent if the payload breaks the event type's contract."""
         try:
             members = source.decode(payload.decode())
         except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
@@ -177,7 +191,7 @@ class Relay:
         return Event(source.type, source.name, source.parameters, source.channel, members, self._exchange)
 
     def _note(self, source: _Source, error: BaseException) -> bool:
-        """Count and log an event that was not relayed, and tell whether that is its plugin's fault."""
+        """Count and log an event that was not relayed. Returns whether its plugin is to blame."""
         tally = source.tally
         if isinstance(error, InvalidEvent):
             tally.invalid += 1
@@ -193,14 +207,18 @@ class Relay:
             self._log.error("plugin failed", cause=_place(error), **_named(source.route))
         return True
 
-    def _judge(self, source: _Source, failed: bool, seconds: float) -> None:
-        """Hold a call against the plugin's record. `seconds` are those that the payload's size does not excuse."""
+    def _judge(self, source: _Source, failed: bool, seconds: float, excused: float) -> None:
+        """Record a call that failed or was slow. `excused` are the seconds that the payload's size explains."""
         quarantine = source.quarantine
         closed = quarantine.closed
-        caught = False
-        if seconds > SLOW_CALL:
+        # The first slow call was not measured. It only starts the watch.
+        blocked = self._watch.blocked(seconds) - excused if quarantine.watched else 0.0
+        if seconds - excused > SLOW_CALL:
             self._log.warning("plugin is slow: every client waits for it", **_named(source.route))
-            caught = quarantine.note_slow(seconds)
+            quarantine.note_slow()
+        caught = False
+        if blocked > SLOW_CALL:
+            caught = quarantine.note_blocked(blocked)
         elif failed:
             caught = quarantine.note_failure()
         elif closed:
@@ -211,7 +229,7 @@ class Relay:
 
 
 def _check(source: _Source, result: Any) -> Sequence[CheckedEnvelope]:
-    """Check all envelopes that a plugin returned, before any of them is published."""
+    """Check all envelopes that a plugin returned before the first one is published."""
     if isinstance(result, Envelope):
         return (source.check(result),)
     if result is None:
@@ -232,10 +250,10 @@ def _named(route: Route) -> dict[str, str]:
 
 
 def _place(error: BaseException) -> str:
-    """Say what a plugin raised and where. The text of the exception stays inside, since it may quote the payload."""
+    """Name the exception and its place. The exception's text is left out because it may quote the payload."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
-    assert traceback is not None  # it was raised
+    assert traceback is not None  # the exception was raised
     code = traceback.tb_frame.f_code
     return f"{type(error).__name__} in {code.co_name}, line {traceback.tb_lineno}"
