@@ -1,1 +1,1 @@
-"""Attacks on a real `tornado-bridge serve`, and the bounds that its figures must keep during each."""
+"""Attacks on a real `tornado-bridge serve` with bounds on its figures, and comparisons with other implementations."""

@@ -179,6 +179,7 @@ def test_the_table_shows_every_figure_with_its_verdict() -> None:
 # A run
 
 
+@pytest.mark.slow
 def test_a_run_of_a_few_seconds_loses_nothing_and_leaves_nothing(redis_binary: str) -> None:
     rows = {row.name: row for row in soak.run(soak.Plan(3, warm_up=1, pause=1, faults=("redis killed",)))}
     assert [row for row in rows.values() if row.passed is False] == []

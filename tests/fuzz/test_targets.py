@@ -25,19 +25,19 @@ def test_the_contract_holds_for_a_file_of_the_corpus(name: str, path: Path) -> N
     targets.TARGETS[name](path.read_bytes())
 
 
-@settings(max_examples=1_200, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(inputs.inputs(targets.corpus("client_message")))
 def test_the_contract_holds_for_any_client_message(data: bytes) -> None:
     targets.client_message(data)
 
 
-@settings(max_examples=1_200, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(inputs.inputs(targets.corpus("event_payload")))
 def test_the_contract_holds_for_any_event(data: bytes) -> None:
     targets.event_payload(data)
 
 
-@settings(max_examples=1_200, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(inputs.inputs(targets.corpus("client_frames")))
 def test_the_contract_holds_for_any_stream_of_frames(data: bytes) -> None:
     targets.client_frames(data)
