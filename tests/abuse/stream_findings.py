@@ -66,7 +66,7 @@ class _Walk:
         mask, masked, self._left = rest[:4], rest[4 : 4 + length], rest[4 + length :]
         whole = len(rest) >= 4 + length
         if error:
-            if not whole or length > MAX_MESSAGE:
+            if not whole or (self._size or 0) + length > MAX_MESSAGE:
                 self.found.add(HEADER_ALONE)
             return False
         if control and self._size is not None and self._size + length > MAX_MESSAGE:

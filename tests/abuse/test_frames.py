@@ -296,6 +296,7 @@ def test_the_bridge_reads_any_stream_as_tornado_does(by_tornado: TornadoReader, 
         (frame(PING, b"a", final=False), None),
         (close(1000) + frame(TEXT, mask=None), None),
         (NOT_UTF_8, findings.EARLY_UTF_8),
+        (full(frame(CONTINUATION, b"ab", reserved=1)), findings.HEADER_ALONE),
     ],
 )
 def test_a_stream_has_a_finding_only_where_readers_may_differ(stream: bytes, finding: str | None) -> None:

@@ -37,6 +37,12 @@ QUIET_TURNS = 8
 by_tornado = doorway.by_tornado
 
 
+@pytest.fixture(autouse=True)
+def free_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer every wrong key at once: there are many of them, and all come from one address."""
+    monkeypatch.setattr(wrong_keys, "FREE_TRIES", 10**9)
+
+
 async def told(clients: Sequence[RawClient]) -> list[bytes]:
     """Return all that each client is told, without the times, and with the way in which the connection ends."""
     received = [bytearray() for _ in clients]
@@ -89,8 +95,6 @@ async def test_both_ways_tell_a_client_the_same_whatever_its_handshake(
     compression: bool,
 ) -> None:
     monkeypatch.setattr(bridge, "compression", compression)
-    # All of them come from one address, and many with a wrong key.
-    monkeypatch.setattr(wrong_keys, "FREE_TRIES", 10**9)
     right_away = 0
     async with served(bridge, *allow_origin) as port:
         for requests in pieces(Handshakes(seed, key=key).take(HANDSHAKES)):
