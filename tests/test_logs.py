@@ -18,6 +18,13 @@ from tornado_bridge.logs import ThrottledLog
 SECRET = "a payload or a key"
 
 
+@pytest.fixture(autouse=True)
+def _records_are_expected(log_lines: LogLines, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """The tests of this module log on purpose."""
+    yield
+    caplog.get_records("call").clear()
+
+
 class Clock:
     """A clock that stands until it is set, in seconds."""
 

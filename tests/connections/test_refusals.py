@@ -1,5 +1,6 @@
 """tornado_bridge.connections.refusals, in a bridge on a real port: late answers to strangers, and no room for many."""
 
+import contextlib
 import ipaddress
 import time
 from collections.abc import Iterator
@@ -245,11 +246,12 @@ async def test_refused_clients_that_linger_keep_nobody_out(http_port: int, key: 
 async def test_a_late_answer_that_finds_no_room_to_linger_is_not_waited_for(
     bridge: WebSocketBridge, log_lines: LogLines
 ) -> None:
-    for _ in range(12):
-        with tcp_pair() as (near, _):
+    with contextlib.ExitStack() as clients:
+        for _ in range(12):
+            near, _ = clients.enter_context(tcp_pair())
             bridge.add_client(IOStream(near), "wrong", address="203.0.113.7")
-    assert sum(bridge.refusals._wrong_keys._waiting.values()) <= bridge.refusals.lingering
-    await until(lambda: held(bridge) == NOTHING_HELD)
+        assert sum(bridge.refusals._wrong_keys._waiting.values()) <= bridge.refusals.lingering
+        await until(lambda: held(bridge) == NOTHING_HELD)
     assert not bridge.refusals._wrong_keys._waiting
     log_lines.take(LATE)
 

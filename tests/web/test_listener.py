@@ -266,7 +266,7 @@ async def test_another_fault_of_accept_does_not_pause_the_port(
         return accept(self)
 
     monkeypatch.setattr(socket.socket, "accept", failing)
-    server = Listener(Application(), max_pending=2)
+    server = Listener(Application(log_function=lambda _: None), max_pending=2)
     port = server.listen_on("127.0.0.1", 0)
     began = time.monotonic()
     with await RawClient.connect(port) as client:
