@@ -21,6 +21,8 @@ from tests.support.raw import RawClient, text, until
 from tests.support.servers import ALERT_SOURCE, CANDLE_SOURCE, LogLines, RedisServer, serving, socket_left_by_tornado
 from tornado_bridge import Envelope, Event, EventType, envelope_schema, hookimpl
 from tornado_bridge.bridge import WebSocketBridge
+from tornado_bridge.ingest import relay
+from tornado_bridge.ingest.quarantine import SLOW_CALL
 from tornado_bridge.web.metrics import serve_metrics
 
 CANDLE = '{"timestamp":1708264800000,"open":1,"high":2,"low":0.50,"close":1.5,"volume":3,"macdV":77.5}'
@@ -213,8 +215,13 @@ async def test_a_quarantine_is_shown_with_the_events_that_it_cost(
 @pytest.mark.bridge(plugins=[Plugin()])
 @pytest.mark.gen_test
 async def test_a_slow_call_of_a_plugin_is_counted(
-    metrics: Metrics, bridge: WebSocketBridge, redis_server: RedisServer, log_lines: LogLines
+    metrics: Metrics,
+    bridge: WebSocketBridge,
+    redis_server: RedisServer,
+    log_lines: LogLines,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(relay, "SLOW_CALL", SLOW_CALL)
     await publish(redis_server, trial("block"), trial("relay"))
     await until(lambda: bridge.relay.tallies["trial"].relayed == 2)
     log_lines.take("plugin is slow: every client waits for it")
