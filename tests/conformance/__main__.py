@@ -9,6 +9,7 @@ whose offers the bridge declines.
 import asyncio
 import contextlib
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,7 @@ class EchoBridge:
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def add_client(self, stream: IOStream, key: str | None, window: int | None, *, pings: Pings) -> None:
+    def add_client(self, stream: IOStream, key: str | None, window: int | None, *, pings: Pings, address: str) -> None:
         task = asyncio.create_task(echo(stream, window))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -81,6 +82,8 @@ async def echo(stream: IOStream, window: int | None) -> None:
         on_text=send_back,
         on_pong=lambda: None,
         on_closing=lambda: None,
+        # The suite sends thousands of messages at once.
+        budget=math.inf,
     ).run()
 
 
