@@ -1,4 +1,4 @@
-"""tornado_bridge.ingest.quarantine: a plugin that fails too often gets no events for a while."""
+"""tornado_bridge.ingest.quarantine."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from tornado_bridge.ingest.quarantine import Quarantine, Watch
 
 
 class Clock:
-    """A clock that shows the time that a test sets, in seconds."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -140,7 +140,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     monkeypatch.setattr(rules, "LINGER", 0.0)
     watch.end()
     for pulse in pulses():
-        pulse.join()
+        pulse.join(10)
 
 
 def pulses() -> list[threading.Thread]:
