@@ -256,7 +256,7 @@ class KeyWatch:
 class _Reading:
     """The keys of a changed file. `lost` is how many keys were active before and are not any more.
 
-    `torn` is set if the rows of more than half are gone, as in a file of which only a part has been written yet.
+    `torn` is set if more than half of the rows are gone, as in a file that is only partly written.
     """
 
     ring: KeyRing

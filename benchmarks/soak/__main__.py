@@ -1,7 +1,7 @@
 """Whether a server keeps its memory, its descriptors and every event over a long time with faults.
 
 `python -m benchmarks.soak --seconds 60` runs `tornado-bridge serve` on a redis-server of its own. It publishes 2,000
-events per second and opens 20 connections per second, of which half end abruptly. From 300 seconds on there is a fault
+events per second and opens 20 connections per second; half of them end abruptly. From 300 seconds on there is a fault
 per minute, in a shorter run there are two. The exit status is 1 if a limit is passed.
 """
 

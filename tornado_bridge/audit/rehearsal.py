@@ -26,7 +26,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Result(NamedTuple):
-    """What became of one event: its outcome, the envelopes as text, and why there are none."""
+    """The fate of one event: its outcome, its envelopes as text, and the cause if it has no envelope."""
 
     outcome: Outcome
     envelopes: tuple[str, ...]

@@ -190,7 +190,7 @@ class Source:
         return messages
 
     def _take_alone(self, reply: Any) -> None:
-        """Take a reply that is no array, as a subscriber gets it for an error alone."""
+        """Take a reply that is not an array. A subscriber gets one only for an error."""
         if not isinstance(reply, Exception):
             # To a subscriber Redis answers PING with an array.
             raise SubscriptionLost

@@ -159,7 +159,7 @@ async def _reload(asked: asyncio.Event, settings: Settings, bridge: WebSocketBri
 
 
 def _log_environment(environment: Environment) -> None:
-    """Log the variables that were meant as settings and are none, and those of Kubernetes that look like settings."""
+    """Log the variables that look like settings: mistyped ones, and the service links of Kubernetes."""
     for variable, nearest in environment.unknown.items():
         hint = {} if nearest is None else {"nearest": nearest}
         log.warning("unknown variable in the environment: it is ignored", variable=excerpt(variable), **hint)
